@@ -1,0 +1,25 @@
+"""Everything locant refuses, as one family of exceptions with one clear sentence each."""
+
+
+class LocantError(Exception):
+    """Base of every error a user can cause; the command line prints its text and exits with 1."""
+
+
+class UnknownArchitecture(LocantError):
+    """The model's type has no entry in the architecture table."""
+
+
+class SelfCheckFailed(LocantError):
+    """The architecture table does not describe the model it was given."""
+
+
+class BadQuery(LocantError):
+    """A query that cannot be asked of this model, named by its uid."""
+
+
+class BadFile(LocantError):
+    """A file that is missing, unreadable or of the wrong form."""
+
+
+class UnknownName(LocantError):
+    """A method, rule or setting that does not exist; the text lists those that do."""
