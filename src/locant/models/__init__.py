@@ -1,0 +1,12 @@
+"""Stage 2: a frozen model, opened.
+
+`load` opens it; `record` runs it once and gives the rows from which everything at the answer position is
+computed (`engine`). Only `hooks` attaches anything to a model.
+"""
+
+from locant.models.architectures import ARCHITECTURES, Architecture
+from locant.models.engine import Run, record
+from locant.models.language_model import LanguageModel, at_least_float32
+from locant.models.load import load
+
+__all__ = ["ARCHITECTURES", "Architecture", "LanguageModel", "Run", "at_least_float32", "load", "record"]

@@ -1,0 +1,159 @@
+"""Opening a model and checking that the architecture table describes it."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from locant.errors import LocantError, SelfCheckFailed
+from locant.models import hooks
+from locant.models.architectures import architecture_of
+from locant.models.engine import record
+from locant.models.language_model import LanguageModel, at_least_float32
+from locant.models.sites import Sites
+from locant.queries import Tokens
+
+EMBEDDED = {"almanac": "almanac/model"}
+
+_CLASS = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM, "seq2seq": AutoModelForSeq2SeqLM}
+
+
+def load(
+    model: str | Path | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    dtype: str | torch.dtype | None = None,
+    device_map: str | dict[str, int | str] | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
+    """Open a model: a name on the Hub, a folder, `almanac`, or one already in memory.
+
+    Args:
+        tokenizer: needed with a model in memory; otherwise the model's own.
+        dtype: e.g. 'float32' or 'bfloat16'; as the model was saved, if not given, but never float16 on a CPU.
+        device_map: as in transformers: 'auto', 'cuda', or a map from modules to devices.
+
+    Raises:
+        LocantError: it cannot be found or read.
+        UnknownArchitecture: its type is not in the architecture table.
+        SelfCheckFailed: the table does not describe it.
+    """
+    if isinstance(model, PreTrainedModel):
+        if tokenizer is None:
+            raise LocantError("a model in memory needs its tokenizer: load(model, tokenizer=...)")
+        name = model.config.name_or_path or type(model).__name__
+        opened = LanguageModel(model, tokenizer, architecture_of(model.config), name, revision)
+    else:
+        opened = _from_pretrained(str(model), tokenizer, dtype, device_map, revision, trust_remote_code)
+    check(opened)
+    return opened
+
+
+def _from_pretrained(
+    name: str,
+    tokenizer: PreTrainedTokenizerBase | None,
+    dtype: str | torch.dtype | None,
+    device_map: str | dict[str, int | str] | None,
+    revision: str | None,
+    trust_remote_code: bool,
+) -> LanguageModel:
+    source = str(files("locant") / EMBEDDED[name]) if name in EMBEDDED else name
+    common = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(source, **common)
+        architecture = architecture_of(config)
+        wanted = _dtype(dtype, config, device_map)
+        model = _CLASS[architecture.kind].from_pretrained(
+            source, config=config, dtype=wanted, device_map=device_map, use_safetensors=True, **common
+        )
+        own = tokenizer or AutoTokenizer.from_pretrained(source, **common)
+    except (OSError, ValueError, ImportError) as error:
+        raise LocantError(_why_not(name, error)) from error
+    model.eval().requires_grad_(False)
+    found = getattr(model.config, "_commit_hash", None)
+    return LanguageModel(model, own, architecture, name, found or revision)
+
+
+def _dtype(
+    wanted: str | torch.dtype | None, config: object, device_map: str | dict[str, int | str] | None
+) -> torch.dtype | str:
+    if isinstance(wanted, torch.dtype):
+        return wanted
+    if wanted is not None:
+        found = getattr(torch, wanted, None)
+        if not isinstance(found, torch.dtype):
+            raise LocantError(f"no dtype {wanted!r}: float32, float16, bfloat16 and float64 are known")
+        return found
+    saved = getattr(config, "dtype", None)
+    # Half precision is slow and coarse on a CPU, and the embedded models are saved in it only to be small
+    return torch.float32 if saved == torch.float16 and device_map is None else "auto"
+
+
+def _why_not(name: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if Path(name).is_dir():
+        return f"the folder {name!r} does not hold a model that can be read: {first}"
+    return f"no model {name!r}: it is not an embedded model, not a folder here, and the Hub did not give it ({first})"
+
+
+def check(lm: LanguageModel) -> None:
+    """Hold the architecture table against the model, on a few tokens.
+
+    Three things must be true: the last residual read out by the table's names gives the model's own logits; a
+    row that changes nothing gives them again; a row whose neurons write nothing does not.
+
+    Raises:
+        SelfCheckFailed: one is not; the text says which, with what was expected and found.
+    """
+    sites = lm.sites([_probe(lm)])
+    with torch.no_grad(), hooks.at_rest(lm.model), hooks.maskable_attention(lm.model):
+        own = at_least_float32(_own_logits(lm, sites))
+        run = record(lm, sites)
+        read = lm.site_logits(sites)
+    _compare(lm, "the last residual, read out,", read, own)
+    target = own.log_softmax(-1)[0, sites.target[0]]
+    same = {layer: run.written[layer][:, None] for layer in range(lm.layers)}
+    none = {layer: torch.zeros_like(written) for layer, written in same.items()}
+    with torch.no_grad(), hooks.at_rest(lm.model), hooks.maskable_attention(lm.model):
+        unchanged, silent = run.log_probabilities(same)[0], run.log_probabilities(none)[0]
+    _compare(lm, "a row that changes nothing", unchanged, target.expand_as(unchanged))
+    if torch.isclose(silent, target, rtol=0, atol=1e-12).all():
+        raise SelfCheckFailed(f"{lm.name}: silencing every neuron of {lm.architecture.neurons} changes nothing")
+
+
+def _probe(lm: LanguageModel) -> tuple[Tokens, tuple[int, ...]]:
+    """Five tokens that any vocabulary has, with the last as the answer."""
+    ids = tuple(range(2, 6))
+    mask = lm.tokenizer.mask_token_id
+    if lm.architecture.kind == "masked" and mask is None:
+        raise SelfCheckFailed(f"{lm.name}: a masked model, but its tokenizer has no mask token")
+    return Tokens(prompt=ids, answers=((6,),), suffix=ids[:2], start=ids[:2]), (6,)
+
+
+def _own_logits(lm: LanguageModel, sites: Sites) -> Float[Tensor, "site vocab"]:
+    logits: Tensor = lm.model(**lm.inputs(sites)).logits
+    return logits[sites.sequence, sites.position]
+
+
+def _compare(lm: LanguageModel, what: str, found: Tensor, expected: Tensor) -> None:
+    exact = lm.model.dtype in (torch.float32, torch.float64)
+    tolerance = (1e-3 if exact else 5e-2) * max(1.0, float(expected.abs().max()))
+    gap = float((found.to(expected.device) - expected).abs().max())
+    if not gap <= tolerance:
+        raise SelfCheckFailed(
+            f"{lm.name} ({lm.model.config.model_type}): {what} should give the model's own logits, but is off by "
+            f"{gap:.2g} (allowed {tolerance:.2g}); its entry in models/architectures.py does not describe it"
+        )

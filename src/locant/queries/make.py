@@ -1,0 +1,46 @@
+"""One query from its words."""
+
+from __future__ import annotations
+
+import hashlib
+
+from locant.types import Fact, Query
+
+
+def query(
+    prompt: str,
+    answer: str,
+    *,
+    alternatives: tuple[str, ...] = (),
+    subject: str = "",
+    relation: str = "",
+    object: str = "",
+    language: str = "en",
+    template: str = "",
+    fact: str = "",
+    uid: str = "",
+) -> Query:
+    """Make a query; whatever is not said is derived from the prompt and the answer.
+
+    Args:
+        prompt: text that ends where the answer begins, or holds `[MASK]` for masked models.
+        answer: the expected text, without the space before it.
+        alternatives: other texts that count as the same answer.
+        object: the fact's object; the answer, if not given.
+        fact: uid of the fact, shared by its queries; derived from subject and relation if these are given.
+        uid: unique name of this query; errors name it.
+    """
+    name = fact or (f"{relation}/{subject}" if relation and subject else _hash(prompt, answer))
+    known = Fact(uid=name, subject=subject, relation=relation, object=object or answer, language=language)
+    return Query(
+        uid=uid or _hash(prompt, answer),
+        fact=known,
+        prompt=prompt,
+        answer=answer,
+        alternatives=tuple(alternatives),
+        template=template,
+    )
+
+
+def _hash(prompt: str, answer: str) -> str:
+    return hashlib.sha256(f"{prompt}\x1f{answer}".encode()).hexdigest()[:12]

@@ -1,0 +1,41 @@
+"""Random tiny models of every family, and the almanac."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from functools import cache
+
+import pytest
+import torch
+
+import locant
+from families import FAMILIES, tiny
+from locant.models import LanguageModel
+
+torch.set_num_threads(1)  # the tests themselves run in parallel
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    """The name of an architecture."""
+    return str(request.param)
+
+
+@pytest.fixture
+def lm(family: str) -> LanguageModel:
+    """A random tiny model of the family, in float32."""
+    return tiny(family)
+
+
+@cache
+def _almanac() -> LanguageModel:
+    return locant.load("almanac")
+
+
+@pytest.fixture
+def almanac_lm() -> LanguageModel:
+    """The embedded model, which knows facts."""
+    return _almanac()
