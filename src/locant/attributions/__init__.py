@@ -1,0 +1,24 @@
+"""Stage 3: what each neuron contributes to an answer. One file per method, all on the engine."""
+
+from locant.attributions.activation import activation
+from locant.attributions.attribute import METHODS, Method, attribute, settings_of
+from locant.attributions.dai import dai
+from locant.attributions.exact import exact
+from locant.attributions.gradient_x_activation import gradient_x_activation
+from locant.attributions.quadrature import RULES, Quadrature, quadrature
+from locant.attributions.random import random
+
+__all__ = [
+    "METHODS",
+    "RULES",
+    "Method",
+    "Quadrature",
+    "activation",
+    "attribute",
+    "dai",
+    "exact",
+    "gradient_x_activation",
+    "quadrature",
+    "random",
+    "settings_of",
+]
