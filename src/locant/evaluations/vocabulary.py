@@ -1,0 +1,44 @@
+"""What neurons say: their value vectors, read through the unembedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from locant.models import LanguageModel, at_least_float32
+from locant.types import Selection
+
+
+@dataclass(frozen=True)
+class Words:
+    """The tokens a neuron's value vector raises most, and those it lowers most, strongest first."""
+
+    promoted: tuple[str, ...]
+    demoted: tuple[str, ...]
+
+
+@torch.no_grad()
+def value_words(lm: LanguageModel, selection: Selection, k: int = 6) -> tuple[Words, ...]:
+    """Read each selected neuron's value vector through the unembedding, without the norm before it.
+
+    Source: Geva et al. 2022, arXiv:2203.14680, section 3.
+    """
+    unembed = lm.model.get_output_embeddings()
+    words = []
+    for layer, neuron in selection.units.tolist():
+        vector = lm.value_vectors(layer)[neuron]
+        # the second row takes the bias away, which says nothing about the neuron
+        scores = unembed.forward(torch.stack([vector, torch.zeros_like(vector)]).to(_place(unembed)))
+        scores = at_least_float32(scores[0]) - at_least_float32(scores[1])
+        scores = scores[: len(lm.tokenizer)]
+        words.append(Words(_named(lm, scores.topk(k).indices), _named(lm, (-scores).topk(k).indices)))
+    return tuple(words)
+
+
+def _place(unembed: torch.nn.Module) -> torch.device:
+    return next(unembed.parameters()).device
+
+
+def _named(lm: LanguageModel, ids: torch.Tensor) -> tuple[str, ...]:
+    return tuple(lm.text_of([token]) for token in ids.tolist())
