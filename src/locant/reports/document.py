@@ -1,0 +1,178 @@
+"""One run as one page: everything it needs is inside it, and it asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import unicodedata
+from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from locant.queries.tokens import MASK, UNSPACED
+from locant.recipes.ask import Asked
+from locant.reports.figures import effect_bars, layer_bars
+from locant.reports.finding import effects_in_brief, finding, verdict
+from locant.reports.heat_map import heat_map, pack
+from locant.reports.numbers import count, ordinal, probability, score, share
+from locant.reports.recipe import command_of, controls, made_with, python_of, score_unit, units
+from locant.reports.tables import (
+    answer_bars,
+    definitions,
+    effect_table,
+    fact_list,
+    has_white_space,
+    neuron_table,
+)
+from locant.reports.text import escape, script_json
+
+OPERATIONS = {
+    "suppress": "Silenced: activations set to zero",
+    "enhance": "Enhanced: activations doubled",
+}
+
+
+def page(asked: Asked) -> str:
+    """The page of one question, as HTML text; equal questions give equal bytes."""
+    parts = _head(asked) | _answers(asked) | _effects(asked) | _credit(asked) | _recipe(asked)
+    scripts = {"plotly": get_plotlyjs(), "script": _read("bins.js") + _read("page.js")}
+    policy = (
+        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; base-uri 'none'; "
+        f"form-action 'none'; script-src {' '.join(map(_source, scripts.values()))}"
+    )
+    return Template(_read("page.html")).substitute(parts, **scripts, policy=policy, style=_read("page.css"))
+
+
+def write_page(asked: Asked, path: Path) -> Path:
+    """Write the page beside its place and move it there whole; an earlier page stays until then."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(page(asked), encoding="utf-8", newline="\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _head(asked: Asked) -> dict[str, str]:
+    query = asked.query
+    before, space, after = _around_the_answer(asked)
+    return {
+        "language": escape(query.language),
+        "title": escape(f"{before}{space}{query.answer}{after}"),
+        "prompt": f"<bdi>{escape(before)}</bdi>{space}<mark><bdi>{escape(query.answer)}</bdi></mark>{escape(after)}",
+        "model": escape(asked.model),
+        "probability": probability(asked.answer_prob),
+        "rank": count(asked.answer_rank),
+        "finding": escape(finding(asked)),
+        "verdict": escape(verdict(asked)),
+    }
+
+
+def _around_the_answer(asked: Asked) -> tuple[str, str, str]:
+    """The prompt before the answer, the space between them, and the prompt after it."""
+    if MASK in asked.query.prompt:
+        before, _, after = asked.query.prompt.partition(MASK)
+        return before, "", after
+    unspaced = asked.query.language in UNSPACED or _is_wide(asked.query.answer[:1])
+    return asked.query.prompt.rstrip(), "" if unspaced else " ", ""
+
+
+def _is_wide(char: str) -> bool:
+    return bool(char) and unicodedata.east_asian_width(char) in "WF"
+
+
+def _answers(asked: Asked) -> dict[str, str]:
+    if asked.answer_rank == 1:
+        heading = f"“{asked.query.answer}” is what the model says first"
+    else:
+        heading = f"“{asked.query.answer}” is the model’s {ordinal(asked.answer_rank)} choice"
+    symbols = " ␣ ↵ ⇥ stand for white space, ∅ for a token of nothing else." if has_white_space(asked) else ""
+    return {"answers_heading": escape(heading), "answers": answer_bars(asked), "symbols": symbols}
+
+
+def _effects(asked: Asked) -> dict[str, str]:
+    operations = list(dict.fromkeys(one.operation for one in asked.effects))
+    panels = [
+        f'<div class="panel"><h3>{escape(OPERATIONS.get(name, name))}</h3>'
+        f'<div class="plot" id="effect-{place}" role="img" '
+        f'aria-label="Bars of relative change; the table below has the same numbers"></div></div>'
+        for place, name in enumerate(operations)
+    ]
+    return {
+        "effects_heading": escape(effects_in_brief(asked)),
+        "effects": "".join(panels),
+        "effect_table": effect_table(asked),
+    }
+
+
+def _credit(asked: Asked) -> dict[str, str]:
+    layers, neurons = asked.selection.grid
+    scores = asked.attribution.scores[0]
+    shares = asked.layer_share
+    best = max(range(layers), key=lambda layer: shares[layer])
+    positive = scores.nan_to_num(0).clamp(min=0)
+    held = positive[asked.selection.units[:, 0], asked.selection.units[:, 1]].sum() / positive.sum().clamp(min=1e-30)
+    chosen = len(asked.selection)
+    some = "The located neuron holds" if chosen == 1 else f"The {count(chosen)} located neurons hold"
+    grid = pack(scores)
+    return {
+        "map_heading": f"{some} {share(float(held))} of the positive credit",
+        "map_label": f"Heat map of scores, {layers} layers by {count(neurons)} neurons; "
+        "the located neurons are listed in the table below",
+        "unit": escape(score_unit(asked.attribution.made_by)),
+        "method": escape(asked.attribution.made_by.method),
+        "lowest": score(-32767 * grid.step),
+        "highest": score(32767 * grid.step),
+        "size": f"{count(layers)} layers × {count(neurons)} neurons",
+        "layers_heading": f"Layer {best} holds the most credit: {share(float(shares[best]))}",
+        "neurons": neuron_table(asked),
+        "tall": " tall" if chosen > 50 else "",
+        "figures": script_json(_figures(asked)),
+        "grid": script_json(asdict(grid)),
+    }
+
+
+def _figures(asked: Asked) -> dict[str, object]:
+    """Every figure's data and layout, by the id of the element it is drawn in."""
+    operations = list(dict.fromkeys(one.operation for one in asked.effects))
+    figures = {
+        f"effect-{place}": effect_bars(tuple(one for one in asked.effects if one.operation == name))
+        for place, name in enumerate(operations)
+    }
+    figures |= {"map": heat_map(asked), "layers": layer_bars(asked)}
+    return {name: _plain(figure) for name, figure in figures.items()}
+
+
+def _plain(figure: go.Figure) -> object:
+    return json.loads(figure.to_json())
+
+
+def _recipe(asked: Asked) -> dict[str, str]:
+    command = command_of(asked)
+    return {
+        "recipe": definitions(made_with(asked)),
+        "controls": definitions(controls(asked)),
+        "units": definitions(units(asked)),
+        "command": f"<h3>Command line</h3><pre>{escape(command)}</pre>" if command else "",
+        "python": escape(python_of(asked)),
+        "unrelated_count": count(len(asked.unrelated)),
+        "unrelated": fact_list(asked.unrelated),
+    }
+
+
+@cache
+def _read(name: str) -> str:
+    return (files("locant.reports") / name).read_text(encoding="utf-8")
+
+
+def _source(script: str) -> str:
+    """A script as the content security policy names it: no other script may run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

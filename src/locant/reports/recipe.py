@@ -1,0 +1,124 @@
+"""How a page's numbers were made: settings, controls, units, and the call that makes them again."""
+
+from __future__ import annotations
+
+from locant.recipes.ask import Asked
+from locant.reports.finding import effect_of
+from locant.reports.numbers import count, score
+from locant.types import Provenance, Setting
+
+_UNITS = {
+    "probability": "probability",
+    "log_probability": "nats of log-probability",
+}
+_UNITS_WITHOUT_TARGET = {"activation": "activation units", "random": "no unit: random numbers"}
+
+
+def score_unit(made_by: Provenance) -> str:
+    """The unit of a method's scores: its target's, if it has one."""
+    target = str(made_by.settings.get("target", ""))
+    return _UNITS.get(target) or _UNITS_WITHOUT_TARGET.get(made_by.method, f"the units of {made_by.method}")
+
+
+def made_with(asked: Asked) -> list[tuple[str, str]]:
+    """Every setting, by name."""
+    by = asked.made_by
+    rows = [
+        ("model", by.model or asked.model),
+        ("revision", by.revision or "not given"),
+        ("dtype", by.dtype or "not recorded"),
+        ("method", asked.attribution.made_by.method),
+        ("selection", _selection(asked.selection.made_by)),
+        ("seed", "none" if by.seed is None else str(by.seed)),
+        ("locant", by.package),
+        ("digest", by.digest()),
+    ]
+    error = asked.attribution.completeness_error
+    if error is not None:
+        rows.append(("completeness error, largest layer", score(float(error.max())).lstrip("+")))
+    settings = {**asked.attribution.made_by.settings, **by.settings}
+    rows += [(name, _plain(value)) for name, value in settings.items() if name not in ("command", "method")]
+    return rows
+
+
+def controls(asked: Asked) -> list[tuple[str, str]]:
+    """What each comparison is made of."""
+    chosen = count(len(asked.selection))
+    rows = []
+    matched = effect_of(asked, "suppress", "random, layer-matched")
+    if matched is not None:
+        rows.append(
+            (
+                "Same layers, random",
+                f"{count(matched.change.n)} random sets of {chosen} neurons, from each layer as many as were "
+                "located there, none of them located; judged by this query.",
+            )
+        )
+    anywhere = effect_of(asked, "suppress", "random")
+    if anywhere is not None:
+        rows.append(
+            (
+                "Any layer, random",
+                f"{count(anywhere.change.n)} random sets of {chosen} neurons from the whole model, "
+                "none of them located; judged by this query.",
+            )
+        )
+    if asked.unrelated:
+        rows.append(
+            (
+                "Other facts",
+                f"{count(len(asked.unrelated))} prompts of other relations and subjects from the almanac, "
+                "each judged by the answer listed below: the model's own first answer.",
+            )
+        )
+    return rows
+
+
+def units(asked: Asked) -> list[tuple[str, str]]:
+    """What each number on the page counts."""
+    return [
+        ("P(answer)", "probability of all the answer's tokens, each after the ones before it; 0 to 100%"),
+        ("rank", "place of the answer among all tokens, 1 the most probable; of several tokens, the worst"),
+        ("relative change", "(P after − P before) / P before; −100% is all lost, ×2 is doubled"),
+        ("[low, high]", "95% bootstrap interval of the mean, over random sets or over facts"),
+        ("score", f"{score_unit(asked.attribution.made_by)}, for this query's answer"),
+        ("share of credit", "a layer's positive scores, of the model's positive scores"),
+        ("activation", "what the neuron multiplies its value vector by, where the answer is predicted"),
+        (
+            "promotes, demotes",
+            "tokens whose logits the value vector raises and lowers most, read through the "
+            "unembedding without the norm before it",
+        ),
+    ]
+
+
+def command_of(asked: Asked) -> str | None:
+    """The command line that made the page, if the run recorded it."""
+    command = asked.made_by.settings.get("command")
+    return command if isinstance(command, str) and command else None
+
+
+def python_of(asked: Asked) -> str:
+    """The same run as a Python program."""
+    by = asked.made_by
+    known: list[tuple[str, Setting]] = [("revision", by.revision), ("dtype", by.dtype or None)]
+    options = "".join(f", {name}={value!r}" for name, value in known if value is not None)
+    settings = dict(asked.attribution.made_by.settings)
+    return (
+        "import locant\n"
+        "from locant.recipes.ask import ask\n"
+        "from locant.types import Fact, Query\n\n"
+        f"lm = locant.load({by.model or asked.model!r}{options})\n"
+        f"query = {asked.query!r}\n"
+        f"asked = ask(lm, query, method={asked.attribution.made_by.method!r}, k={len(asked.selection)}, "
+        f"seed={by.seed or 0}, settings={settings!r})\n"
+    )
+
+
+def _selection(made_by: Provenance) -> str:
+    settings = ", ".join(f"{name} {_plain(value)}" for name, value in made_by.settings.items())
+    return f"{made_by.method.removeprefix('select:')} ({settings})" if settings else made_by.method
+
+
+def _plain(value: Setting) -> str:
+    return "none" if value is None else str(value)
