@@ -1,0 +1,341 @@
+"""The command line. Nothing heavy is imported until a command needs it, so that help answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from locant import __version__
+from locant.errors import LocantError
+
+if TYPE_CHECKING:
+    from locant.models import LanguageModel
+    from locant.recipes.ask import Asked
+    from locant.types import Effect, Setting
+
+app = typer.Typer(
+    help="Where does a language model keep what it knows, and what happens if we touch it?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+ModelOption = Annotated[str, typer.Option("--model", help="Hub name, folder, or 'almanac'.")]
+MethodOption = Annotated[str, typer.Option(help="How neurons are scored: see 'locant methods'.")]
+TopOption = Annotated[int, typer.Option("--top", min=1, help="How many neurons.")]
+SeedOption = Annotated[int, typer.Option(help="Of every random choice.")]
+DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16, ... (as saved)")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... (cpu)")]
+DeviceMapOption = Annotated[str | None, typer.Option(help="'auto' spreads a model over devices.")]
+RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
+RemoteOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run the model's own code.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+METHOD_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+SETTINGS_HELP = "The method's own settings are options too, e.g. --rule midpoint --steps 20."
+
+
+def main() -> None:
+    """Run a command; an error is one sentence and exit code 1."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _stop("stopped", 130)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        known = isinstance(error, LocantError)
+        _stop(str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _stop(sentence: str, code: int) -> None:
+    err.print(f"locant: {sentence}", markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        out.print(f"locant {__version__}")
+        raise typer.Exit
+
+
+@app.command(context_settings=METHOD_SETTINGS, epilog=SETTINGS_HELP)
+def ask(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="Text that ends where the answer begins, or has [MASK].")],
+    answer: Annotated[str | None, typer.Option(help="The expected answer (the model's own first word).")] = None,
+    relation: Annotated[str, typer.Option(help="Of the fact; facts of other relations are controls.")] = "",
+    language: Annotated[str, typer.Option(help="Of the prompt.")] = "en",
+    model: ModelOption = "almanac",
+    method: MethodOption = "dai",
+    top: TopOption = 20,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for the page (locant-out/...).")] = None,
+    seed: SeedOption = 0,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    device_map: DeviceMapOption = None,
+    revision: RevisionOption = None,
+    trust_remote_code: RemoteOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """One fact: its neurons, what happens when they are touched, and a page that shows it."""
+    settings = _settings(method, context.args, seed)
+    with _working("loading"):
+        from locant import query
+        from locant.recipes.ask import ask as ask_model
+        from locant.recipes.saved import save, summary
+        from locant.reports import page
+
+        lm = _load(model, dtype, device, device_map, revision, trust_remote_code)
+    with _working("locating"):
+        expected = answer or lm.first_word(prompt, language)
+        question = query(prompt, expected, relation=relation, language=language)
+        asked = ask_model(lm, question, method=method, k=top, seed=seed, settings=settings)
+        place = save(asked, page(asked), out_folder or Path("locant-out") / _slug(prompt, model))
+    if as_json:
+        _print_json({**summary(asked), "page": str(place)})
+    else:
+        _print_asked(asked, place)
+
+
+@app.command(context_settings=METHOD_SETTINGS, epilog=SETTINGS_HELP)
+def attribute(
+    context: typer.Context,
+    queries: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV or Parquet with prompt and answer.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; a stopped one is resumed.")],
+    model: ModelOption = "almanac",
+    method: MethodOption = "dai",
+    top: TopOption = 20,
+    dense: Annotated[bool, typer.Option("--dense", help="Keep every neuron's score, as safetensors.")] = False,
+    seed: SeedOption = 0,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    device_map: DeviceMapOption = None,
+    revision: RevisionOption = None,
+    trust_remote_code: RemoteOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Many queries: the top neurons of each, as Parquet."""
+    settings = _settings(method, context.args, seed)
+    with _working("loading"):
+        from locant import read_queries
+        from locant.sweeps import attribute_all
+
+        found = read_queries(queries)
+        lm = _load(model, dtype, device, device_map, revision, trust_remote_code)
+    with _counting("queries", len(found)) as done:
+        attribute_all(
+            lm, found, out_folder, method=method, k=top, dense=dense, seed=seed, settings=settings, done=done
+        )
+    table = out_folder / "tables" / "neurons.parquet"
+    if as_json:
+        _print_json({"queries": len(found), "neurons": str(table)})
+    else:
+        out.print(f"{len(found)} queries, top {top} neurons each: {table}", soft_wrap=True)
+
+
+@app.command()
+def models(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """The embedded models and the architectures that are understood."""
+    with _working("looking"):
+        from locant.models import ARCHITECTURES
+        from locant.models.load import EMBEDDED
+    rows = [
+        {"type": name, "answers": spec.kind, "neurons": f"input of {spec.neurons}"}
+        for name, spec in sorted(ARCHITECTURES.items())
+    ]
+    if as_json:
+        _print_json({"embedded": sorted(EMBEDDED), "architectures": rows})
+        return
+    out.print(f"Embedded: {', '.join(sorted(EMBEDDED))}. Any Hugging Face model of these types, by name or folder:")
+    _print_table(rows)
+
+
+@app.command()
+def methods(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """The ways to score neurons, with their settings."""
+    with _working("looking"):
+        from locant.attributions import METHODS, settings_of
+    rows = [
+        {
+            "method": name,
+            "what": (function.__doc__ or "").strip().splitlines()[0],
+            "settings": ", ".join(
+                f"--{setting.replace('_', '-')} {parameter.default}"
+                for setting, parameter in settings_of(name).items()
+                if setting not in FROM_PYTHON_ONLY
+            ),
+        }
+        for name, function in METHODS.items()
+    ]
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(rows)
+
+
+FROM_PYTHON_ONLY = {"baseline"}
+"""Settings that are tensors."""
+
+
+def _settings(method: str, words: list[str], seed: int) -> dict[str, Setting]:
+    """A method's settings, from the options that the command itself does not know."""
+    from locant.attributions import settings_of
+
+    known = {name: one for name, one in settings_of(method).items() if name not in FROM_PYTHON_ONLY}
+    settings: dict[str, Setting] = {"seed": seed} if "seed" in known else {}
+    rest = iter(words)
+    for word in rest:
+        option, _, joined = word.partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if not option.startswith("--") or name not in known:
+            has = ", ".join(f"--{one.replace('_', '-')}" for one in known) or "none"
+            raise typer.BadParameter(f"no such option: {option}. {method}'s own: {has}")
+        default = known[name].default
+        if isinstance(default, bool):
+            settings[name] = joined.lower() not in ("false", "no", "0")
+            continue
+        text = joined or next(rest, "")
+        settings[name] = text if isinstance(default, str) else _whole_number(option, text)
+    return settings
+
+
+def _whole_number(option: str, text: str) -> int:
+    if not text.lstrip("-").isdigit():
+        raise typer.BadParameter(f"{option} takes a whole number, not {text!r}")
+    return int(text)
+
+
+def _load(
+    model: str,
+    dtype: str | None,
+    device: str | None,
+    device_map: str | None,
+    revision: str | None,
+    trust_remote_code: bool,
+) -> LanguageModel:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from transformers.utils import logging
+
+    import locant
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return locant.load(
+        model,
+        dtype=dtype,
+        device_map=device_map or device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+@contextmanager
+def _working(what: str) -> Iterator[None]:
+    with err.status(f"{what} ..."):
+        yield
+
+
+@contextmanager
+def _counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _slug(prompt: str, model: str) -> str:
+    words = re.sub(r"[^\w]+", "-", f"{prompt} {Path(model).name if model != 'almanac' else ''}".lower())
+    return words.strip("-")[:60].strip("-") or "prompt"
+
+
+def _print_json(data: object) -> None:
+    # Not through rich, which would fold long lines
+    print(json.dumps(data, ensure_ascii=False, indent=1))
+
+
+def _print_asked(asked: Asked, place: Path) -> None:
+    """The compact answer: what was located, what touching it does, and where the page is."""
+    from rich.table import Table
+
+    from locant.recipes.saved import neuron_table
+
+    query = asked.query
+    out.print(
+        f"[bold]{_plain(query.prompt)} [cyan]{_plain(query.answer)}[/][/]   {_plain(asked.model)}, "
+        f"P = {asked.answer_prob:.3g}, rank {asked.answer_rank}\n"
+    )
+    effects = Table("", "suppress (x0)", "enhance (x2)", box=None, pad_edge=False)
+    for rows in zip(*(asked.effects_of(operation) for operation in ("suppress", "enhance")), strict=True):
+        effects.add_row(_plain(_what(asked, rows[0])), *(_plain(_change(one)) for one in rows))
+    out.print(effects, "")
+    neurons = Table(box=None, pad_edge=False)
+    for name in ("layer", "neuron", "score", "activation", "promotes"):
+        neurons.add_column(name, overflow="ellipsis", no_wrap=True)
+    for row in neuron_table(asked).head(5).to_dicts():
+        words = " ".join(row["promotes"])
+        neurons.add_row(
+            str(row["layer"]),
+            str(row["neuron"]),
+            f"{row['score']:.3g}",
+            f"{row['activation']:.3g}",
+            _plain(words),
+        )
+    out.print(neurons)
+    out.print(f"(first 5 of {len(asked.selection)})\n\nPage: {place}", soft_wrap=True, markup=False)
+
+
+def _what(asked: Asked, effect: Effect) -> str:
+    """Which neurons an effect is of, and what it was judged by."""
+    if effect.asked == "unrelated":
+        return f"{effect.touched}: {effect.change.n} unrelated facts"
+    if effect.touched == "located":
+        return f"located ({len(asked.selection)} neurons): this query"
+    return f"{effect.touched} ({effect.change.n} sets): this query"
+
+
+def _change(effect: Effect) -> str:
+    """Relative change of the probability: with its interval, or with both probabilities where there is one."""
+    change = effect.change
+    if change.n == 1:
+        return f"{_percent(change.mean)}  (P {effect.before:.3g} -> {effect.after:.3g})"
+    return f"{_percent(change.mean)}  [{_percent(change.low)}, {_percent(change.high)}]"
+
+
+def _percent(change: float) -> str:
+    return f"{100 * change:+.3g}%"
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(value) for value in row.values()))
+    out.print(table)
+
+
+def _plain(text: str) -> str:
+    """Text that rich shows as it is."""
+    from rich.markup import escape
+
+    return escape(text)

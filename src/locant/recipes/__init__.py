@@ -1,0 +1,1 @@
+"""Whole questions, each a composition of the stages; one file per question."""

@@ -1,0 +1,80 @@
+"""One question as tables and as a summary: what is written beside the page and what `--json` prints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+
+from locant.files import write_text, write_whole
+from locant.recipes.ask import Asked
+
+
+def summary(asked: Asked) -> dict[str, object]:
+    """What was found, as plain data."""
+    return {
+        "prompt": asked.query.prompt,
+        "answer": asked.query.answer,
+        "probability": asked.answer_prob,
+        "rank": asked.answer_rank,
+        "top_answers": [{"token": text, "probability": p} for text, p in asked.top_answers],
+        "neurons": neuron_table(asked).to_dicts(),
+        "effects": effect_table(asked).to_dicts(),
+        "made_by": asdict(asked.made_by),
+    }
+
+
+def neuron_table(asked: Asked) -> pl.DataFrame:
+    """The located neurons, highest score first: a row each."""
+    activations = asked.attribution.activations[0]
+    rows = [
+        {
+            "layer": layer,
+            "neuron": neuron,
+            "score": score,
+            "activation": float(activations[layer, neuron]),
+            "promotes": list(words.promoted),
+            "demotes": list(words.demoted),
+        }
+        for (layer, neuron), score, words in zip(
+            asked.selection.units.tolist(), asked.selection.weight.tolist(), asked.words, strict=True
+        )
+    ]
+    return pl.DataFrame(rows).sort("score", descending=True)
+
+
+def effect_table(asked: Asked) -> pl.DataFrame:
+    """Every effect with its control and interval: a row each."""
+    rows = [
+        {
+            "operation": one.operation,
+            "touched": one.touched,
+            "asked": one.asked,
+            "before": one.before,
+            "after": one.after,
+            "change": one.change.mean,
+            "change_low": one.change.low,
+            "change_high": one.change.high,
+            "n": one.change.n,
+            "over": one.over,
+        }
+        for one in asked.effects
+    ]
+    return pl.DataFrame(rows)
+
+
+def save(asked: Asked, page: str, folder: Path) -> Path:
+    """Write a question's folder: tables, the manifest, and last the page, whose path is returned.
+
+    An earlier answer to the same question is replaced, file by file.
+
+    Raises:
+        BadFile: the folder cannot be written to.
+    """
+    write_whole(folder / "tables" / "neurons.parquet", neuron_table(asked).write_parquet)
+    write_whole(folder / "tables" / "effects.parquet", effect_table(asked).write_parquet)
+    manifest = {"recipe": "ask", **asdict(asked.made_by), "query": asdict(asked.query), "status": "complete"}
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    return write_text(folder / "page.html", page)
