@@ -11,7 +11,7 @@ import locant
 
 ROOT = Path(locant.__file__).parent
 STAGES = ["queries", "models", "attributions", "selections", "interventions", "evaluations"]
-BELOW_ALL = {"types", "errors", "files"}
+BELOW_ALL = {"types", "errors", "files", "languages"}
 
 
 def imported(path: Path) -> set[str]:

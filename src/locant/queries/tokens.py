@@ -8,15 +8,13 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from locant.errors import BadQuery
+from locant.languages import UNSPACED, gap
 from locant.types import Query
 
 Kind = Literal["causal", "masked", "seq2seq"]
 
 MASK = "[MASK]"
 """What a prompt says where the answer goes; each tokenizer's own mask is put in its place."""
-
-UNSPACED = {"zh", "ja", "th", "lo", "my", "km"}
-"""Languages that put no space between a prompt and its answer."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def _causal(query: Query, tokenizer: PreTrainedTokenizerBase, texts: tuple[str, 
         raise BadQuery(f"query {query.uid!r}: text follows {MASK}, but this model answers at the end")
     if not prompt:
         raise BadQuery(f"query {query.uid!r}: its prompt is empty")
-    space = "" if query.language in UNSPACED else " "
+    space = gap(query.language)
     ids = tuple(tokenizer(prompt)["input_ids"])
     if tokenizer.eos_token_id is not None and len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]
@@ -96,7 +94,7 @@ def _continuation(query: Query, tokenizer: PreTrainedTokenizerBase, prompt: str,
 def _masked(query: Query, tokenizer: PreTrainedTokenizerBase, texts: tuple[str, ...]) -> Tokens:
     if tokenizer.mask_token is None:
         raise BadQuery(f"query {query.uid!r}: this tokenizer has no mask token")
-    space = "" if query.language in UNSPACED else " "
+    space = gap(query.language)
     stop = "。" if query.language in UNSPACED else "."
     prompt = query.prompt if MASK in query.prompt else f"{query.prompt.rstrip()}{space}{MASK}{stop}"
     if prompt.count(MASK) > 1:
