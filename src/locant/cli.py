@@ -211,14 +211,16 @@ def _settings(method: str, words: list[str], seed: int) -> dict[str, Setting]:
             settings[name] = joined.lower() not in ("false", "no", "0")
             continue
         text = joined or next(rest, "")
-        settings[name] = text if isinstance(default, str) else _whole_number(option, text)
+        settings[name] = text if isinstance(default, str) else _number(option, text, type(default))
     return settings
 
 
-def _whole_number(option: str, text: str) -> int:
-    if not text.lstrip("-").isdigit():
-        raise typer.BadParameter(f"{option} takes a whole number, not {text!r}")
-    return int(text)
+def _number(option: str, text: str, kind: type) -> int | float:
+    try:
+        return float(text) if kind is float else int(text)
+    except ValueError:
+        what = "number" if kind is float else "whole number"
+        raise typer.BadParameter(f"{option} takes a {what}, not {text!r}") from None
 
 
 def _load(

@@ -19,7 +19,7 @@ def gap(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 def test_scores_equal_the_plain_layer_by_layer_computation_in_float64(family: str) -> None:
     lm = tiny(family, torch.float64)
-    nodes = quadrature("midpoint", 2)
+    (nodes,) = quadrature("midpoint", 2)
     asked = (WORDS.long, WORDS.double)
     with plain.DoubleThroughout():
         found = locant.attribute(lm, asked, rule="midpoint", steps=2)
@@ -29,7 +29,7 @@ def test_scores_equal_the_plain_layer_by_layer_computation_in_float64(family: st
 
 
 def test_scores_equal_the_plain_computation_in_float32(family: str, lm: LanguageModel) -> None:
-    nodes = quadrature("midpoint", 2)
+    (nodes,) = quadrature("midpoint", 2)
     found = locant.attribute(lm, WORDS.all, rule="midpoint", steps=2)
     for query, scores in zip(WORDS.all, found.scores, strict=True):
         expected = plain.integrated_gradients(family, lm, query, nodes.points, nodes.weights)
@@ -38,7 +38,7 @@ def test_scores_equal_the_plain_computation_in_float32(family: str, lm: Language
 
 def test_scores_before_the_activation_function_equal_the_plain_computation(family: str) -> None:
     lm = tiny(family, torch.float64)
-    nodes = quadrature("gauss-legendre", 2)
+    (nodes,) = quadrature("gauss-legendre", 2)
     with plain.DoubleThroughout():
         found = locant.attribute(lm, [WORDS.double], steps=2, hook="pre").scores[0]
         expected = plain.integrated_gradients(family, lm, WORDS.double, nodes.points, nodes.weights, "pre")

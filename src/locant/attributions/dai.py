@@ -17,6 +17,7 @@ def dai(
     steps: int | None = None,
     hook: str = "post",
     target: str = "probability",
+    tolerance: float = 0.01,
     baseline: Baseline | None = None,
 ) -> Scores:
     """Integrated gradients from the baseline to the activation, all neurons of a layer together.
@@ -24,12 +25,13 @@ def dai(
     Args:
         rule: riemann-left and riemann-right (the paper's code and print), inclusive (as another release has
             it), midpoint, gauss-legendre.
-        steps: points of the rule; 8 for gauss-legendre, else 20.
+        steps: points of the rule; if not given 20, but for gauss-legendre 8 and more where these do not do.
         hook: post (the down-projection's input) or pre (before the activation function).
         target: probability, or log_probability (summed over the answer's tokens instead of averaged).
+        tolerance: completeness error that gauss-legendre leaves, as a share of the answer's probability.
         baseline: where the path starts; zero if not given.
 
     Source: Dai et al. 2022, arXiv:2104.08696, equation 2.
     """
     neurons = neurons_of(run, hook, baseline)
-    return path_integral(run, neurons, quadrature(rule, steps), target_of(target), rows)
+    return path_integral(run, neurons, quadrature(rule, steps), target_of(target), rows, tolerance)

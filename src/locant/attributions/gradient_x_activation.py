@@ -18,5 +18,5 @@ def gradient_x_activation(run: Run, rows: int, *, hook: str = "post", target: st
         hook: post (the down-projection's input) or pre (before the activation function).
         target: probability, or log_probability (summed over the answer's tokens instead of averaged).
     """
-    scores = path_integral(run, neurons_of(run, hook), riemann_right(1), target_of(target), rows)
+    scores = path_integral(run, neurons_of(run, hook), [riemann_right(1)], target_of(target), rows)
     return replace(scores, completeness_error=None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -14,56 +15,95 @@ from locant.attributions.scores import Scores, Target
 from locant.models import Run
 
 
-def path_integral(run: Run, neurons: Neurons, nodes: Quadrature, target: Target, rows: int) -> Scores:
+def path_integral(
+    run: Run, neurons: Neurons, rungs: Sequence[Quadrature], target: Target, rows: int, tolerance: float = 0.0
+) -> Scores:
     """Credit each neuron of each layer with its part of the answer's probability.
 
     All neurons of a layer move together from the baseline to their values; other layers follow on their own.
+    Where a layer's scores of a site miss what they must add up to by more than the tolerance, that layer of that
+    site is integrated again with the next rung.
 
     Args:
-        nodes: points and weights on the path.
+        rungs: points and weights on the path, coarse to fine.
         rows: how many rows may run at once.
+        tolerance: share of the answer's target, or of what the layer explains if that is more.
 
     Returns:
         Units of the target. A layer's sum approaches target(values) - target(baseline).
 
-    Source: Dai et al. 2022, arXiv:2104.08696, knowledge attribution; the quadrature is a choice of ours.
+    Source: Dai et al. 2022, arXiv:2104.08696, knowledge attribution; quadrature and refinement are ours.
     """
-    # A point at the baseline, if the rule has none, tells what the scores must add up to
-    points = nodes.points if nodes.points[0] == 0 else (0.0, *nodes.points)
-    weights = nodes.weights if nodes.points[0] == 0 else (0.0, *nodes.weights)
-    values, errors = [], []
-    for layers in _groups(run.lm.layers, max(1, rows // (len(points) * len(run.sites)))):
-        gradients, starts = _gradients(run, neurons, layers, points, weights, target)
-        for layer, gradient, start in zip(layers, gradients, starts, strict=True):
-            credit = neurons.credit(layer, gradient)
-            explained = target(run.log_prob).to(start.device) - start
-            values.append(credit.cpu())
-            errors.append((credit.sum(dim=1).to(start.device) - explained).abs().cpu())
-    return Scores(torch.stack(values, dim=1), torch.stack(errors, dim=1))
+    found = _integrate(run, neurons, range(run.lm.layers), rungs[0], target, rows)
+    scores, errors, explained = (torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
+    allowed = tolerance * torch.maximum(explained.abs(), target(run.log_prob).abs().cpu()[:, None])
+    for finer in rungs[1:]:
+        coarse = errors > allowed
+        layers = coarse.any(dim=0).nonzero()[:, 0].tolist()
+        again = _integrate(run, neurons, layers, finer, target, rows)
+        for layer, (better, error, _) in zip(layers, again, strict=True):
+            sites = coarse[:, layer]
+            scores[sites, layer], errors[sites, layer] = better[sites], error[sites]
+    return Scores(scores, errors)
+
+
+Part = tuple[Float[Tensor, "site neuron"], Float[Tensor, " site"], Float[Tensor, " site"]]
+
+
+def _integrate(
+    run: Run, neurons: Neurons, layers: Sequence[int], nodes: Quadrature, target: Target, rows: int
+) -> list[Part]:
+    """Of each layer: its scores, their completeness error, and what its neurons explain."""
+    end = target(run.log_prob)
+    parts = []
+    for layer, gradient, start in _gradients(run, neurons, layers, nodes, target, rows):
+        credit = neurons.credit(layer, gradient)
+        explained = end.to(start.device) - start
+        error = (credit.sum(dim=1).to(start.device) - explained).abs()
+        parts.append((credit.cpu(), error.cpu(), explained.cpu()))
+    return parts
 
 
 def _gradients(
-    run: Run,
-    neurons: Neurons,
-    layers: range,
-    points: tuple[float, ...],
-    weights: tuple[float, ...],
-    target: Target,
-) -> tuple[list[Float[Tensor, "site axis"]], list[Float[Tensor, " site"]]]:
+    run: Run, neurons: Neurons, layers: Sequence[int], nodes: Quadrature, target: Target, rows: int
+) -> Iterator[tuple[int, Float[Tensor, "site axis"], Float[Tensor, " site"]]]:
     """Of each layer: the gradient averaged over the path, and the target at the path's start."""
+    points, weights = list(nodes.points), list(nodes.weights)
+    if points[0] != 0:
+        # A point at the baseline, without weight, tells what the scores must add up to
+        points, weights = [0.0, *points], [0.0, *weights]
+    work = [(layer, step) for layer in layers for step in range(len(points))]
+    size = max(1, rows // len(run.sites))
+    sums: dict[int, Tensor] = {}
+    starts: dict[int, Tensor] = {}
+    for begin in range(0, len(work), size):
+        chunk = {
+            layer: [step for _, step in steps]
+            for layer, steps in groupby(work[begin : begin + size], key=lambda one: one[0])
+        }
+        slopes = _slopes(run, neurons, {layer: [points[step] for step in chunk[layer]] for layer in chunk}, target)
+        for layer, (slope, reached) in slopes.items():
+            weigh = torch.tensor([weights[step] for step in chunk[layer]], dtype=torch.float64)
+            part = torch.einsum("bsh,s->bh", slope, weigh.to(slope))
+            sums[layer] = sums[layer] + part if layer in sums else part
+            if chunk[layer][0] == 0:
+                starts[layer] = reached[:, 0]
+            if chunk[layer][-1] == len(points) - 1:
+                yield layer, sums.pop(layer), starts.pop(layer)
+
+
+def _slopes(
+    run: Run, neurons: Neurons, points: dict[int, list[float]], target: Target
+) -> dict[int, tuple[Float[Tensor, "site step axis"], Float[Tensor, "site step"]]]:
+    """At points on each layer's path: the target's gradient, and the target."""
     with torch.no_grad():
-        leaves = {layer: neurons.path(layer, torch.tensor(points, dtype=torch.float64)) for layer in layers}
+        leaves = {layer: neurons.path(layer, torch.tensor(at, dtype=torch.float64)) for layer, at in points.items()}
     with torch.enable_grad():
         for leaf in leaves.values():
             leaf.requires_grad_(True)
-        log_prob = run.log_probabilities({layer: neurons.write(layer, leaf) for layer, leaf in leaves.items()})
-        reached = target(log_prob)
+        writes = {layer: neurons.write(layer, leaf) for layer, leaf in leaves.items()}
+        reached = target(run.log_probabilities(writes))
         slopes = torch.autograd.grad(reached.sum(), list(leaves.values()))
-    weigh = torch.tensor(weights, dtype=torch.float64)
-    mean = [torch.einsum("bsh,s->bh", slope, weigh.to(slope)) for slope in slopes]
-    starts = reached.detach()[:, :: len(points)]
-    return mean, list(starts.unbind(dim=1))
-
-
-def _groups(layers: int, size: int) -> Iterator[range]:
-    return (range(first, min(first + size, layers)) for first in range(0, layers, size))
+    counts = [len(at) for at in points.values()]
+    each = zip(slopes, reached.detach().split(counts, dim=1), strict=True)
+    return dict(zip(points, each, strict=True))

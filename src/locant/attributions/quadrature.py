@@ -53,8 +53,11 @@ RULES = {
 }
 
 
-def quadrature(rule: str = "gauss-legendre", steps: int | None = None) -> Quadrature:
-    """A rule by name, with 20 steps, the papers' number, or 8 for gauss-legendre, which needs no more.
+def quadrature(rule: str = "gauss-legendre", steps: int | None = None) -> tuple[Quadrature, ...]:
+    """A rule by name: with a number of steps, that one alone; without, the rungs to climb where it is too coarse.
+
+    Riemann rules have 20 steps, the papers' number. Gauss-Legendre starts with 8 and doubles to 128: on most
+    layers' paths 8 leave nothing to wish for, but where the answer appears all at once they may miss the place.
 
     Raises:
         UnknownName: no such rule, or fewer than one step.
@@ -63,7 +66,9 @@ def quadrature(rule: str = "gauss-legendre", steps: int | None = None) -> Quadra
         raise UnknownName(f"no rule {rule!r}; there are {', '.join(RULES)}")
     if steps is not None and steps < 1:
         raise UnknownName(f"a rule needs at least 1 step, not {steps}")
-    return RULES[rule](steps or (8 if rule == "gauss-legendre" else 20))
+    if steps is not None:
+        return (RULES[rule](steps),)
+    return tuple(RULES[rule](count) for count in ((8, 16, 32, 64, 128) if rule == "gauss-legendre" else (20,)))
 
 
 def _even(points: np.ndarray) -> Quadrature:
