@@ -7,10 +7,10 @@ import hashlib
 import html as entities
 import json
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ import torch
 from chromium import answer_of, needs_chromium, opened
 from fake_asked import fake_asked, with_setting
 
-from locant.reports import document, page, write_page
+from locant.reports import page
 from locant.reports.finding import finding, verdict
 from locant.reports.heat_map import PackedGrid, pack, unpack
 from locant.reports.numbers import change, probability, relative
@@ -76,7 +76,7 @@ def evil() -> str:
         top_answers=top,
         language='en"><b>',
     )
-    return page(with_setting(asked, "command", "locant ask '<script>alert(4)</script>'"))
+    return page(with_setting(asked, "note", "<script>alert(4)</script>"))
 
 
 def _embedded(html: str, name: str) -> dict:
@@ -90,7 +90,8 @@ def test_prompts_answers_models_and_settings_with_markup_stay_text(plain, evil):
     elements = Elements(evil)
     assert elements.text("h1") == [f"{EVIL} {EVIL_ANSWER}"]
     assert "<img src=x onerror=alert(2)>" in elements.text("dd")
-    assert "locant ask '<script>alert(4)</script>'" in elements.text("pre")
+    assert "<script>alert(4)</script>" in elements.text("dd")
+    assert shlex.split(elements.text("pre")[0])[2:5] == [EVIL, "--answer", EVIL_ANSWER]
     assert sum(tag == "script" for tag, _ in elements.found) == 4
     assert not [tag for tag, _ in elements.found if tag == "img"]
     assert not [name for _, attrs in elements.found for name in attrs if name.startswith("on")]
@@ -129,9 +130,8 @@ def test_reordering_characters_and_white_space_are_made_visible():
     assert "\u202e" not in plotly("a\u202eb") and "\x00" not in plotly("a\x00b")
 
 
-def test_a_prompt_that_is_not_unicode_can_still_be_written(tmp_path):
-    path = write_page(fake_asked(prompt="caf\udce9 is"), tmp_path / "page.html")
-    assert "cafU+DCE9 is" in path.read_text(encoding="utf-8")
+def test_a_prompt_that_is_not_unicode_can_still_be_written():
+    assert "cafU+DCE9 is" in page(fake_asked(prompt="caf\udce9 is")).encode().decode()
 
 
 # Nothing from outside
@@ -351,20 +351,10 @@ def test_numbers_never_claim_all_or_nothing_unless_it_is_so():
     shown = {
         -1.0: "−100%",
         -0.9972: "−99.7%",
-        -0.99999: "below −99.99%",
+        -0.99999: "−99.999%",
         0.004: "+0.4%",
         0.0: "0%",
         24.0: "×25",
     }
     assert {value: relative(value) for value in shown} == shown
     assert change(Interval(float("nan"), 0.0, 0.0, 3)) == "undefined"
-
-
-def test_a_page_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypatch):
-    path = write_page(fake_asked(), tmp_path / "page.html")
-    before = path.read_bytes()
-    monkeypatch.setattr(document, "page", lambda asked: "half a page \udce9")
-    with pytest.raises(UnicodeEncodeError):
-        write_page(fake_asked(), path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]

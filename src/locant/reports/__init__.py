@@ -1,5 +1,5 @@
 """Stage 7: what a run found, as one self-contained HTML page."""
 
-from locant.reports.document import page, write_page
+from locant.reports.document import page
 
-__all__ = ["page", "write_page"]
+__all__ = ["page"]

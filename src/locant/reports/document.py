@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import unicodedata
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from locant.queries.tokens import MASK, UNSPACED
+from locant.languages import UNSPACED
+from locant.queries import MASK
 from locant.recipes.ask import Asked
 from locant.reports.figures import effect_bars, layer_bars
 from locant.reports.finding import effects_in_brief, finding, verdict
@@ -48,17 +47,6 @@ def page(asked: Asked) -> str:
         f"form-action 'none'; script-src {' '.join(map(_source, scripts.values()))}"
     )
     return Template(_read("page.html")).substitute(parts, **scripts, policy=policy, style=_read("page.css"))
-
-
-def write_page(asked: Asked, path: Path) -> Path:
-    """Write the page beside its place and move it there whole; an earlier page stays until then."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(page(asked), encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 def _head(asked: Asked) -> dict[str, str]:

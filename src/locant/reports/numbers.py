@@ -69,10 +69,8 @@ def relative(value: float) -> str:
     """One relative change: percent, or a ratio if it is more than elevenfold."""
     if abs(value) >= RATIO_FROM:
         return ratio(value)
-    if -1 < value < -0.9999:
-        return f"below {_MINUS}99.99%"
-    for digits in (0, 1, 2):
-        if abs(value) >= 10 ** -(2 + digits) and (value == -1 or round(100 * value, digits) != -100):
+    for digits in range(6):
+        if abs(value) >= 10.0 ** -(2 + digits) and (value == -1 or round(100 * value, digits) != -100):
             return f"{_percent(value, digits)}%"
     return f"{_percent(value, 2)}%"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from locant.recipes.ask import Asked
 from locant.reports.finding import effect_of
 from locant.reports.numbers import count, score
@@ -37,7 +39,7 @@ def made_with(asked: Asked) -> list[tuple[str, str]]:
     if error is not None:
         rows.append(("completeness error, largest layer", score(float(error.max())).lstrip("+")))
     settings = {**asked.attribution.made_by.settings, **by.settings}
-    rows += [(name, _plain(value)) for name, value in settings.items() if name not in ("command", "method")]
+    rows += [(name, _plain(value)) for name, value in settings.items() if name != "method"]
     return rows
 
 
@@ -93,25 +95,44 @@ def units(asked: Asked) -> list[tuple[str, str]]:
 
 
 def command_of(asked: Asked) -> str | None:
-    """The command line that made the page, if the run recorded it."""
-    command = asked.made_by.settings.get("command")
-    return command if isinstance(command, str) and command else None
+    """The command line that makes the page again; None if a setting was a tensor, which has no text."""
+    by, query = asked.made_by, asked.query
+    own = dict(asked.attribution.made_by.settings)
+    if own.pop("baseline", None) is not None:
+        return None
+    words = ["locant", "ask", query.prompt, "--answer", query.answer]
+    options: dict[str, Setting] = {
+        "relation": query.relation or None,
+        "language": None if query.language == "en" else query.language,
+        "model": None if asked.model == "almanac" else asked.model,
+        "revision": by.revision,
+        "dtype": None if asked.model == "almanac" else by.dtype,
+        "method": asked.attribution.made_by.method,
+        "top": len(asked.selection),
+        "seed": by.seed,
+        **{name: value for name, value in own.items() if name != "seed"},
+    }
+    for name, value in options.items():
+        if value is True:
+            words.append(f"--{name.replace('_', '-')}")
+        elif value is not None and value is not False:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 def python_of(asked: Asked) -> str:
-    """The same run as a Python program."""
-    by = asked.made_by
-    known: list[tuple[str, Setting]] = [("revision", by.revision), ("dtype", by.dtype or None)]
-    options = "".join(f", {name}={value!r}" for name, value in known if value is not None)
-    settings = dict(asked.attribution.made_by.settings)
+    """The same attribution and selection as a Python program."""
+    query, made_by = asked.query, asked.attribution.made_by
+    settings = "".join(f", {name}={value!r}" for name, value in made_by.settings.items() if value is not None)
+    dtype = f", dtype={asked.made_by.dtype!r}" if asked.made_by.dtype else ""
     return (
-        "import locant\n"
-        "from locant.recipes.ask import ask\n"
-        "from locant.types import Fact, Query\n\n"
-        f"lm = locant.load({by.model or asked.model!r}{options})\n"
-        f"query = {asked.query!r}\n"
-        f"asked = ask(lm, query, method={asked.attribution.made_by.method!r}, k={len(asked.selection)}, "
-        f"seed={by.seed or 0}, settings={settings!r})\n"
+        "import locant\n\n"
+        f"lm = locant.load({asked.model!r}{dtype})\n"
+        f"q = locant.query({query.prompt!r}, {query.answer!r}, language={query.language!r})\n"
+        f"a = locant.attribute(lm, [q], method={made_by.method!r}{settings})\n"
+        f's = locant.select(a, rule="top", k={len(asked.selection)})\n'
+        "with locant.suppress(lm, s):\n"
+        "    print(locant.answer_probability(lm, [q]))\n"
     )
 
 
