@@ -211,6 +211,8 @@ def _settings(method: str, words: list[str], seed: int) -> dict[str, Setting]:
             settings[name] = joined.lower() not in ("false", "no", "0")
             continue
         text = joined or next(rest, "")
+        if not text or text.startswith("--"):
+            raise typer.BadParameter(f"{option} takes a value")
         settings[name] = text if isinstance(default, str) else _number(option, text, type(default))
     return settings
 
@@ -258,7 +260,7 @@ def _counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
 

@@ -1,7 +1,7 @@
 """Stage 3: what each neuron contributes to an answer. One file per method, all on the engine."""
 
 from locant.attributions.activation import activation
-from locant.attributions.attribute import METHODS, Method, attribute, settings_of
+from locant.attributions.attribute import METHODS, Method, attribute, resolved_settings, settings_of
 from locant.attributions.dai import dai
 from locant.attributions.exact import exact
 from locant.attributions.gradient_x_activation import gradient_x_activation
@@ -20,5 +20,6 @@ __all__ = [
     "gradient_x_activation",
     "quadrature",
     "random",
+    "resolved_settings",
     "settings_of",
 ]

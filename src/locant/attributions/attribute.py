@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import TypeAlias
@@ -78,10 +78,7 @@ def attribute(
         BadQuery: a query cannot be asked of this model; nothing has been computed then.
         UnknownName: no such method or setting.
     """
-    known = settings_of(method)
-    for name in settings:
-        if name not in known:
-            raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
+    resolved = resolved_settings(method, settings)
     if not queries:
         raise UnknownName("there are no queries to attribute")
     asked = [_likeliest(lm, lm.tokens(query)) for query in queries]
@@ -101,7 +98,7 @@ def attribute(
         activations=torch.stack([part.activations for part in ordered]),
         answer_prob=torch.stack([part.answer_prob for part in ordered]),
         completeness_error=torch.stack([e for e in errors if e is not None]) if errors[0] is not None else None,
-        made_by=lm.provenance(method, _resolved(known, settings)),
+        made_by=lm.provenance(method, resolved),
     )
 
 
@@ -181,8 +178,16 @@ def _batches(order: list[int], asked: Sequence[Asked], size: int) -> Iterator[li
     yield batch
 
 
-def _resolved(known: dict[str, Parameter], given: dict[str, Setting | Tensor]) -> dict[str, Setting]:
-    """Every setting with its value; a tensor by its hash."""
+def resolved_settings(method: str, given: Mapping[str, Setting | Tensor]) -> dict[str, Setting]:
+    """Every setting of a method with its value; a tensor by its hash.
+
+    Raises:
+        UnknownName: no such method, or one of the given settings is not its own.
+    """
+    known = settings_of(method)
+    for name in given:
+        if name not in known:
+            raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
     values = {name: given.get(name, parameter.default) for name, parameter in known.items()}
     return {name: _hash(value) if isinstance(value, Tensor) else value for name, value in values.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,15 +26,22 @@ def value_words(lm: LanguageModel, selection: Selection, k: int = 6) -> tuple[Wo
     Source: Geva et al. 2022, arXiv:2203.14680, section 3.
     """
     unembed = lm.model.get_output_embeddings()
+    narrow = _narrowing(lm)
     words = []
     for layer, neuron in selection.units.tolist():
-        vector = lm.value_vectors(layer)[neuron]
+        vector = narrow(lm.value_vectors(layer)[neuron])
         # the second row takes the bias away, which says nothing about the neuron
         scores = unembed.forward(torch.stack([vector, torch.zeros_like(vector)]).to(_place(unembed)))
         scores = at_least_float32(scores[0]) - at_least_float32(scores[1])
         scores = scores[: len(lm.tokenizer)]
         words.append(Words(_named(lm, scores.topk(k).indices), _named(lm, (-scores).topk(k).indices)))
     return tuple(words)
+
+
+def _narrowing(lm: LanguageModel) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The projection before an unembedding narrower than the residual stream (opt-350m); none elsewhere."""
+    parts = [lm.model.get_submodule(name) for name in lm.architecture.readout[:-1]]
+    return next((part for part in parts if isinstance(part, torch.nn.Linear)), lambda vector: vector)
 
 
 def _place(unembed: torch.nn.Module) -> torch.device:

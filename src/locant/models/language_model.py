@@ -18,7 +18,7 @@ from locant.models import hooks
 from locant.models.architectures import Architecture
 from locant.models.sites import Sites, lay_out
 from locant.models.weights import value_vectors
-from locant.queries import Tokens, query, resolve
+from locant.queries import Tokens, query, resolve, resolve_prompt
 from locant.types import Provenance, Query, Setting
 
 
@@ -88,6 +88,15 @@ class LanguageModel:
             BadQuery: it cannot be asked of this model.
         """
         return self._resolve(query)
+
+    def prompt_tokens(self, prompt: str, language: str = "en") -> Tokens:
+        """A prompt in this model's tokens, with no answer.
+
+        Raises:
+            BadQuery: it is empty or too long.
+        """
+        asked = query(prompt, "", language=language, uid=prompt)
+        return resolve_prompt(asked, self.tokenizer, self.architecture.kind, self.context)
 
     def sites(self, queries: Sequence[tuple[Tokens, tuple[int, ...]]]) -> Sites:
         """Queries in tokens, each with the answer to read, as one batch on the model's device."""
@@ -175,13 +184,16 @@ class LanguageModel:
         """The model's own greedy continuation of a prompt; masked models fill the mask with one token."""
         if self.architecture.kind == "masked":
             return self.top_answers(prompt, 1)[0][0]
-        ids = torch.tensor([self.tokens(query(prompt, "?")).prompt], device=self.device)
+        ids = torch.tensor([self.prompt_tokens(prompt).prompt], device=self.device)
+        # Without a cache earlier answers would be computed again, and not be where answers are any more
+        cached = {} if self.architecture.kind == "seq2seq" else {"use_cache": True}
         with hooks.at_rest(self.model):
             out = self.model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
+                **cached,
                 pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0,
             )
         new = out[0] if self.architecture.kind == "seq2seq" else out[0, ids.shape[1] :]
@@ -189,7 +201,7 @@ class LanguageModel:
 
     def top_answers(self, prompt: str, k: int, language: str = "en") -> list[tuple[str, float]]:
         """The most probable first tokens of the answer, with their probabilities."""
-        tokens = self.tokens(query(prompt, "?", language=language))
+        tokens = self.prompt_tokens(prompt, language)
         best = self.site_logits(self.sites([(tokens, (0,))]))[0].softmax(-1).topk(k)
         return [
             (self.text_of([token]), probability)

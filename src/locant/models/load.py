@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -20,7 +21,7 @@ from transformers import (
 
 from locant.errors import LocantError, SelfCheckFailed
 from locant.models import hooks
-from locant.models.architectures import architecture_of
+from locant.models.architectures import Architecture, architecture_of
 from locant.models.engine import record
 from locant.models.language_model import LanguageModel, at_least_float32
 from locant.models.sites import Sites
@@ -55,7 +56,7 @@ def load(
         if tokenizer is None:
             raise LocantError("a model in memory needs its tokenizer: load(model, tokenizer=...)")
         name = model.config.name_or_path or type(model).__name__
-        opened = LanguageModel(model, tokenizer, architecture_of(model.config), name, revision)
+        opened = _open(model, tokenizer, architecture_of(model.config), name, revision)
     else:
         opened = _from_pretrained(str(model), tokenizer, dtype, device_map, revision, trust_remote_code)
     check(opened)
@@ -80,11 +81,26 @@ def _from_pretrained(
             source, config=config, dtype=wanted, device_map=device_map, use_safetensors=True, **common
         )
         own = tokenizer or AutoTokenizer.from_pretrained(source, **common)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, AssertionError, SafetensorError) as error:
         raise LocantError(_why_not(name, error)) from error
     model.eval().requires_grad_(False)
     found = getattr(model.config, "_commit_hash", None)
-    return LanguageModel(model, own, architecture, name, found or revision)
+    return _open(model, own, architecture, name, found or revision)
+
+
+def _open(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    architecture: Architecture,
+    name: str,
+    revision: str | None,
+) -> LanguageModel:
+    try:
+        return LanguageModel(model, tokenizer, architecture, name, revision)
+    except AttributeError as error:
+        raise SelfCheckFailed(
+            f"{name} ({model.config.model_type}): its entry in models/architectures.py does not fit it: {error}"
+        ) from error
 
 
 def _dtype(
@@ -112,26 +128,52 @@ def _why_not(name: str, error: Exception) -> str:
 def check(lm: LanguageModel) -> None:
     """Hold the architecture table against the model, on a few tokens.
 
-    Three things must be true: the last residual read out by the table's names gives the model's own logits; a
-    row that changes nothing gives them again; a row whose neurons write nothing does not.
+    Four things must be true: the last residual, read out by the table's names, gives the model's own logits; a row
+    that changes nothing gives them again; a row whose neurons are silent, in the first layer and in the last, gives
+    what the model itself says with those neurons at zero, which is something else; and gate, activation function
+    and up-projection, where there is one, make the neurons.
 
     Raises:
         SelfCheckFailed: one is not; the text says which, with what was expected and found.
     """
+    try:
+        with torch.no_grad(), hooks.at_rest(lm.model), hooks.maskable_attention(lm.model):
+            _check(lm)
+    except (AttributeError, IndexError, RuntimeError, TypeError) as error:
+        raise SelfCheckFailed(f"{_entry(lm)} does not fit it: {error}") from error
+
+
+def _check(lm: LanguageModel) -> None:
     sites = lm.sites([_probe(lm)])
-    with torch.no_grad(), hooks.at_rest(lm.model), hooks.maskable_attention(lm.model):
-        own = at_least_float32(_own_logits(lm, sites))
-        run = record(lm, sites)
-        read = lm.site_logits(sites)
-    _compare(lm, "the last residual, read out,", read, own)
-    target = own.log_softmax(-1)[0, sites.target[0]]
+    own = at_least_float32(_own_logits(lm, sites))
+    _compare(lm, "the last residual, read out,", lm.site_logits(sites), own)
+    run = record(lm, sites, gates=True)
+    token = sites.target[0]
+    target = own.log_softmax(-1)[0, token]
     same = {layer: run.written[layer][:, None] for layer in range(lm.layers)}
-    none = {layer: torch.zeros_like(written) for layer, written in same.items()}
-    with torch.no_grad(), hooks.at_rest(lm.model), hooks.maskable_attention(lm.model):
-        unchanged, silent = run.log_probabilities(same)[0], run.log_probabilities(none)[0]
+    unchanged = run.log_probabilities(same)[0]
     _compare(lm, "a row that changes nothing", unchanged, target.expand_as(unchanged))
-    if torch.isclose(silent, target, rtol=0, atol=1e-12).all():
-        raise SelfCheckFailed(f"{lm.name}: silencing every neuron of {lm.architecture.neurons} changes nothing")
+    for layer in {0, lm.layers - 1}:
+        silent = lm.downs[layer].forward(torch.zeros_like(run.neurons[layer]))
+        found = run.log_probabilities({layer: silent[:, None]})[0, 0]
+        with hooks.changing_inputs({lm.downs[layer]: lambda neurons: _silenced(lm, neurons)}):
+            expected = lm.site_logits(sites).log_softmax(-1)[0, token]
+        _compare(lm, f"a row with layer {layer}'s neurons at zero", found, expected)
+        if torch.equal(found, unchanged[layer]):
+            raise SelfCheckFailed(f"{_entry(lm)}: silencing every neuron of layer {layer} changes nothing")
+    for layer, function in enumerate(lm.parts(lm.architecture.activation)):
+        made = function(run.gates[layer])
+        made = made * run.ups[layer] if run.ups else made
+        _compare(lm, f"layer {layer}'s gate and activation function", made, run.neurons[layer])
+
+
+def _silenced(lm: LanguageModel, neurons: Float[Tensor, "... neuron"]) -> Float[Tensor, "... neuron"]:
+    answers = lm.answer_positions(neurons.shape[-2])
+    return neurons.masked_fill(answers.reshape(*neurons.shape[:-1], 1).to(neurons.device), 0)
+
+
+def _entry(lm: LanguageModel) -> str:
+    return f"{lm.name} ({lm.model.config.model_type}): its entry in models/architectures.py"
 
 
 def _probe(lm: LanguageModel) -> tuple[Tokens, tuple[int, ...]]:
@@ -154,6 +196,6 @@ def _compare(lm: LanguageModel, what: str, found: Tensor, expected: Tensor) -> N
     gap = float((found.to(expected.device) - expected).abs().max())
     if not gap <= tolerance:
         raise SelfCheckFailed(
-            f"{lm.name} ({lm.model.config.model_type}): {what} should give the model's own logits, but is off by "
-            f"{gap:.2g} (allowed {tolerance:.2g}); its entry in models/architectures.py does not describe it"
+            f"{_entry(lm)} does not describe it: {what} should give what the model itself computes, "
+            f"but is off by {gap:.2g} (allowed {tolerance:.2g})"
         )

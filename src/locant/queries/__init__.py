@@ -5,6 +5,6 @@
 
 from locant.queries.files import read_queries
 from locant.queries.make import query
-from locant.queries.tokens import MASK, Kind, Tokens, resolve
+from locant.queries.tokens import MASK, Kind, Tokens, resolve, resolve_prompt
 
-__all__ = ["MASK", "Kind", "Tokens", "query", "read_queries", "resolve"]
+__all__ = ["MASK", "Kind", "Tokens", "query", "read_queries", "resolve", "resolve_prompt"]

@@ -44,16 +44,32 @@ def resolve(query: Query, tokenizer: PreTrainedTokenizerBase, kind: Kind, contex
     Raises:
         BadQuery: the prompt is empty or too long, or an answer has no tokens of its own.
     """
-    if not query.prompt.strip():
-        raise BadQuery(f"query {query.uid!r}: its prompt is empty")
     texts = (query.answer, *query.alternatives)
     if not all(text.strip() for text in texts):
         raise BadQuery(f"query {query.uid!r}: its answer is empty")
-    tokens = _FOR[kind](query, tokenizer, texts)
+    tokens = _resolve(query, tokenizer, kind, context, texts)
     for text, ids in zip(texts, tokens.answers, strict=True):
         if not ids or tokenizer.unk_token_id in ids:
             raise BadQuery(f"query {query.uid!r}: this tokenizer has no tokens for the answer {text!r}")
-    longest = max(map(len, tokens.answers))
+    return tokens
+
+
+def resolve_prompt(query: Query, tokenizer: PreTrainedTokenizerBase, kind: Kind, context: int) -> Tokens:
+    """Find the tokens of a query's prompt alone; there are no answers in them.
+
+    Raises:
+        BadQuery: the prompt is empty or too long.
+    """
+    return _resolve(query, tokenizer, kind, context, ())
+
+
+def _resolve(
+    query: Query, tokenizer: PreTrainedTokenizerBase, kind: Kind, context: int, texts: tuple[str, ...]
+) -> Tokens:
+    if not query.prompt.strip():
+        raise BadQuery(f"query {query.uid!r}: its prompt is empty")
+    tokens = _FOR[kind](query, tokenizer, texts)
+    longest = max(map(len, tokens.answers), default=1)
     length = len(tokens.prompt) + len(tokens.suffix) + (0 if kind == "seq2seq" else longest)
     if length > context:
         raise BadQuery(f"query {query.uid!r}: {length} tokens with its answer, but the model's context is {context}")

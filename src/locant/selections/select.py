@@ -55,9 +55,9 @@ def select(attribution: Attribution, rule: str = "top", *, k: int = 20, share: f
     scores = attribution.scores.mean(dim=0)
     layers, neurons = scores.shape
     most = neurons if rule == "top-per-layer" else layers * neurons
-    if not 1 <= k <= most:
+    if rule != "share" and not 1 <= k <= most:
         raise UnknownName(f"cannot take the top {k}: there are 1 to {most} neurons to take")
-    if not 0 < share <= 1:
+    if rule == "share" and not 0 < share <= 1:
         raise UnknownName(f"a share is more than 0 and at most 1, not {share}")
     chosen = RULES[rule](scores, k, share)
     units = chosen.nonzero()

@@ -11,7 +11,8 @@ import polars as pl
 import torch
 from safetensors.torch import save_file
 
-from locant.attributions import attribute
+from locant.attributions import attribute, resolved_settings
+from locant.errors import UnknownName
 from locant.files import write_whole
 from locant.models import LanguageModel
 from locant.sweeps.run import Manifest, RunFolder
@@ -58,19 +59,24 @@ def attribute_all(
 
     Raises:
         BadQuery: one cannot be asked of this model; nothing has been written then.
+        UnknownName: there is nothing to do, or not in this way; nothing has been written then.
         BadFile: the folder holds another run.
     """
+    if not queries or k < 1:
+        raise UnknownName(f"there must be a query and a neuron to keep, not {len(queries)} and {k}")
     for query in queries:
         lm.tokens(query)
     run = RunFolder(folder)
-    made_by = lm.provenance(method, settings or {}, seed)
+    made_by = lm.provenance(method, resolved_settings(method, settings or {}), seed)
     manifest = _manifest(made_by, queries, k, dense)
-    run.open(manifest)
+    run.check(manifest)
     for start in range(0, len(queries), UNIT):
         unit = queries[start : start + UNIT]
         place = run.unit(manifest, [query.uid for query in unit])
         if not place.is_file():
             found = attribute(lm, unit, method, **(settings or {}))  # type: ignore[arg-type]
+            # Not before: a setting that does not exist leaves no folder
+            run.open(manifest)
             if dense:
                 write_whole(place.with_suffix(".safetensors"), _saver(found))
             table = top_neurons(found, k)

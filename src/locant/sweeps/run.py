@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from locant.errors import BadFile
@@ -31,8 +32,8 @@ class RunFolder:
     def tables(self) -> Path:
         return self.path / "tables"
 
-    def open(self, manifest: Manifest) -> None:
-        """Start the run, or resume it where it stopped.
+    def check(self, manifest: Manifest) -> None:
+        """Whether this run may start here, or be resumed where it stopped; nothing is written.
 
         Raises:
             BadFile: the folder holds another run, named by its first difference, or something else.
@@ -44,6 +45,9 @@ class RunFolder:
             self._refuse_other(place, manifest)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise BadFile(f"the folder {str(self.path)!r} is not empty and holds no run; name another with --out")
+
+    def open(self, manifest: Manifest) -> None:
+        """Say in the manifest that the run has begun."""
         self._write(manifest, "running")
 
     def finish(self, manifest: Manifest) -> None:
@@ -60,16 +64,25 @@ class RunFolder:
             found = json.loads(place.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise BadFile(f"{str(place)!r} is not a run's manifest") from None
-        for name, value in manifest.items():
-            if found.get(name) != value:
-                raise BadFile(
-                    f"{str(self.path)!r} holds a run with {name} {_short(found.get(name))}, this one has "
-                    f"{_short(value)}; name another folder with --out"
-                )
+        for name, old, new in _differences(found, manifest):
+            raise BadFile(
+                f"{str(self.path)!r} holds a run with {name} {_short(old)}, this one has {_short(new)}; "
+                "name another folder with --out"
+            )
 
     def _write(self, manifest: Manifest, status: str) -> None:
         text = json.dumps({**manifest, "status": status}, indent=1, ensure_ascii=False)
         write_text(self.path / "manifest.json", text + "\n")
+
+
+def _differences(found: Manifest, wanted: Manifest) -> Iterator[tuple[str, object, object]]:
+    """What differs, by name, settings one by one: what was found, what is wanted."""
+    for name, new in wanted.items():
+        old = found.get(name)
+        if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+            yield from _differences(old, new)
+        elif old != new:
+            yield name, old, new
 
 
 def _short(value: object) -> str:

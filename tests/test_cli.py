@@ -1,0 +1,340 @@
+"""The command line: what it writes and prints, and that every mistake is one sentence and leaves nothing behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+import pytest
+
+import locant
+from families import tiny, tokenizer
+from locant import almanac
+from locant.attributions import METHODS
+from locant.models import ARCHITECTURES
+
+STORIES = Path(__file__).parents[2] / "shared" / "data" / "models" / "stories260K"
+PARIS = ("ask", "The capital of France is", "--answer", "Paris", "--relation", "capital")
+
+
+def _unchecked(name: str) -> ModuleType:
+    """A module of locant without the type checks of tests: Typer passes a context of a class of its own."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.origin is not None
+    plain = importlib.util.spec_from_file_location(f"{name}_unchecked", spec.origin)
+    assert plain is not None and plain.loader is not None
+    module = importlib.util.module_from_spec(plain)
+    plain.loader.exec_module(module)
+    return module
+
+
+cli = _unchecked("locant.cli")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture
+def locant_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in an empty folder, in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["locant", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def folders(here: Path) -> list[str]:
+    return sorted(str(path.relative_to(here)) for path in here.rglob("*") if path.is_file())
+
+
+def queries(path: Path, *rows: dict[str, str]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+FRANCE = {"prompt": "The capital of France is", "answer": "Paris"}
+SPAIN = {"prompt": "The capital of Spain is", "answer": "Madrid"}
+
+
+# What commands do
+
+
+def test_ask_writes_a_page_with_its_tables_and_prints_where_it_is(locant_: Command, tmp_path: Path) -> None:
+    ran = locant_(*PARIS)
+    assert (ran.code, ran.err) == (0, "")
+    place = Path("locant-out/the-capital-of-france-is")
+    assert ran.out.rstrip().endswith(f"Page: {place / 'page.html'}")
+    assert ran.out.startswith("The capital of France is Paris   almanac, P = ")
+    assert [name.removeprefix(f"{place}/") for name in folders(tmp_path)] == [
+        "manifest.json",
+        "page.html",
+        "tables/effects.parquet",
+        "tables/neurons.parquet",
+    ]
+    assert "The capital of France is" in (tmp_path / place / "page.html").read_text()
+    manifest = json.loads((tmp_path / place / "manifest.json").read_text())
+    assert (manifest["recipe"], manifest["status"], manifest["model"]) == ("ask", "complete", "almanac")
+    assert manifest["query"]["answer"] == "Paris"
+    located = pl.read_parquet(tmp_path / place / "tables" / "neurons.parquet")
+    assert len(located) == 20
+    assert located["score"].to_list() == sorted(located["score"], reverse=True)
+
+
+def test_ask_prints_what_it_found_as_json(locant_: Command, tmp_path: Path) -> None:
+    ran = locant_(*PARIS, "--json", "--top", "7", "--out", "here", "--rule", "midpoint", "--steps=3")
+    assert (ran.code, ran.err) == (0, "")
+    found = json.loads(ran.out)
+    assert set(found) == {
+        "prompt",
+        "answer",
+        "probability",
+        "rank",
+        "top_answers",
+        "neurons",
+        "effects",
+        "made_by",
+        "page",
+    }
+    assert (found["prompt"], found["answer"]) == ("The capital of France is", "Paris")
+    assert found["page"] == "here/page.html" and (tmp_path / "here" / "page.html").is_file()
+    assert set(found["neurons"][0]) == {"layer", "neuron", "score", "activation", "promotes", "demotes"}
+    assert len(found["neurons"]) == 7
+    settings = found["made_by"]["settings"]
+    assert (settings["rule"], settings["steps"], settings["top"]) == ("midpoint", 3, 7)
+    lm = locant.load("almanac")
+    asked = locant.query(FRANCE["prompt"], FRANCE["answer"])
+    assert found["probability"] == pytest.approx(float(locant.answer_probability(lm, [asked])), rel=1e-5)
+    expected = locant.attribute(lm, [asked], rule="midpoint", steps=3).scores[0].flatten().topk(7).values
+    assert [one["score"] for one in found["neurons"]] == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_ask_without_an_answer_takes_what_the_model_says(locant_: Command) -> None:
+    ran = locant_("ask", "The capital of France is", "--json", "--method", "activation")
+    word = locant.load("almanac").first_word("The capital of France is")
+    assert json.loads(ran.out)["answer"] == word
+
+
+def test_ask_works_unchanged_on_a_pretrained_model(locant_: Command, tmp_path: Path) -> None:
+    if not STORIES.is_dir():
+        pytest.skip(f"no model in {STORIES}")
+    ran = locant_("ask", "One day, a little girl named", "--model", str(STORIES), "--json")
+    assert (ran.code, ran.err) == (0, "")
+    found = json.loads(ran.out)
+    assert (found["answer"], found["rank"]) == ("Lily", 1)
+    assert Path(found["page"]).parent.name == "one-day-a-little-girl-named-stories260k"
+    located = {
+        one["operation"]: one for one in found["effects"] if (one["touched"], one["asked"]) == ("located", "own")
+    }
+    assert located["suppress"]["after"] < located["suppress"]["before"]
+
+
+def test_attribute_writes_a_table_and_says_where(locant_: Command, tmp_path: Path) -> None:
+    path = queries(tmp_path / "facts.jsonl", FRANCE, SPAIN)
+    ran = locant_("attribute", str(path), "--out", "run", "--top", "3")
+    assert ran.code == 0
+    assert ran.out == "2 queries, top 3 neurons each: run/tables/neurons.parquet\n"
+    rows = pl.read_parquet(tmp_path / "run" / "tables" / "neurons.parquet")
+    assert rows["answer"].to_list() == ["Paris"] * 3 + ["Madrid"] * 3
+    again = locant_("attribute", str(path), "--out", "run", "--top", "3", "--json")
+    assert json.loads(again.out) == {"queries": 2, "neurons": "run/tables/neurons.parquet"}
+
+
+def test_a_seed_of_the_command_is_the_seed_of_a_method_that_has_one(locant_: Command, tmp_path: Path) -> None:
+    path = queries(tmp_path / "facts.jsonl", FRANCE)
+    assert locant_("attribute", str(path), "--out", "run", "--method", "random", "--seed", "3").code == 0
+    scores = pl.read_parquet(tmp_path / "run" / "tables" / "neurons.parquet")["score"].to_list()
+    expected = locant.attribute(locant.load("almanac"), almanac.queries("capital", "en")[:1], "random", seed=3)
+    assert scores == pytest.approx(expected.scores.flatten().topk(20).values.tolist())
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        (("--method", "activation"), {}),
+        (("--method", "activation", "--value-norm"), {"value_norm": True}),
+        (("--method", "activation", "--value-norm=false", "--hook=pre"), {"value_norm": False, "hook": "pre"}),
+        (("--steps", "2", "--target", "log_probability"), {"steps": 2, "target": "log_probability"}),
+        (("--tolerance", "0.05"), {"tolerance": 0.05}),
+    ],
+)
+def test_a_methods_own_settings_are_options(
+    locant_: Command, tmp_path: Path, words: tuple[str, ...], settings: dict[str, object]
+) -> None:
+    path = queries(tmp_path / "facts.jsonl", FRANCE)
+    ran = locant_("attribute", str(path), "--out", "run", *words)
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["settings"].items() >= settings.items()
+
+
+def test_version_models_and_methods_are_told(locant_: Command) -> None:
+    assert locant_("--version") == Ran(0, f"locant {locant.__version__}\n", "")
+    models = json.loads(locant_("models", "--json").out)
+    assert models["embedded"] == ["almanac"]
+    assert [one["type"] for one in models["architectures"]] == sorted(ARCHITECTURES)
+    assert all(name in locant_("models").out for name in ARCHITECTURES)
+    methods = json.loads(locant_("methods", "--json").out)
+    assert [one["method"] for one in methods] == list(METHODS)
+    assert "--rule gauss-legendre" in methods[0]["settings"]
+    assert all(one["what"].endswith(".") for one in methods)
+    assert all(name in locant_("methods").out for name in METHODS)
+
+
+def test_help_takes_less_than_a_second_of_the_processor() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    code = "import sys; sys.argv = ['locant', '--help']; from locant.cli import main; main()"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0 and "attribute" in ran.stdout and ran.stderr == ""
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
+
+
+# What it refuses
+
+
+def refused(ran: Ran, here: Path, *left: str) -> str:
+    """The one sentence of a failure; nothing on stdout, nothing written beside what was there."""
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("locant: ") and ran.err.count("\n") == 1
+    assert "Traceback" not in ran.err
+    assert folders(here) == sorted(left)
+    assert all(path.is_file() for path in here.iterdir())
+    return ran.err.removeprefix("locant: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*PARIS, "--model", "nobody/nothing"), "no model 'nobody/nothing': it is not an embedded model"),
+        ((*PARIS, "--method", "magic"), "no method 'magic'; there are dai, exact"),
+        ((*PARIS, "--rule", "simpson"), "no rule 'simpson'; there are riemann-left"),
+        ((*PARIS, "--steps", "0"), "a rule needs at least 1 step, not 0"),
+        ((*PARIS, "--dtype", "float7"), "no dtype 'float7'"),
+        ((*PARIS, "--top", "1000000"), "cannot take the top 1000000: there are 1 to "),
+        (("ask", " ", "--answer", "Paris"), "query "),
+        (("attribute", "none.jsonl", "--out", "run"), "no file 'none.jsonl'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    locant_: Command, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert refused(locant_(*words), tmp_path).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.jsonl", '{"prompt": "p", "answer": "a"}\n{"prompt"\n', "a.jsonl, line 2: not JSON"),
+        ("a.csv", "prompt,object\np,a\n", "a.csv: there is no column 'answer'; its columns are prompt, object"),
+        ("a.jsonl", '{"prompt": "p"}\n', "a.jsonl, line 1: there is no 'answer'"),
+        ("a.jsonl", '{"prompt": " ", "answer": "a"}\n', "a.jsonl, line 1: its 'prompt' is not a text"),
+        ("a.txt", "p\n", "a.txt: queries are read from .jsonl"),
+    ],
+)
+def test_a_file_that_is_wrong_is_named_with_its_line(
+    locant_: Command, tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert refused(locant_("attribute", name, "--out", "run"), tmp_path, name).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rule", "simpson"), "no rule 'simpson'; there are riemann-left"),
+        (("--target", "rank"), "no target 'rank'; there are probability, log_probability"),
+        (("--method", "magic"), "no method 'magic'; there are dai, exact"),
+        (("--model", "nobody/nothing"), "no model 'nobody/nothing'"),
+    ],
+)
+def test_a_run_that_cannot_start_leaves_no_folder(
+    locant_: Command, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    queries(tmp_path / "facts.jsonl", FRANCE)
+    ran = locant_("attribute", "facts.jsonl", "--out", "run", *words)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.splitlines()[-1].startswith(f"locant: {said}")
+    assert [path.name for path in tmp_path.iterdir()] == ["facts.jsonl"]
+
+
+def test_a_run_that_fails_says_one_sentence_and_no_progress(locant_: Command, tmp_path: Path) -> None:
+    queries(tmp_path / "facts.jsonl", FRANCE)
+    ran = locant_("attribute", "facts.jsonl", "--out", "run", "--rule", "simpson")
+    assert refused(ran, tmp_path, "facts.jsonl").startswith("no rule 'simpson'")
+
+
+def test_a_query_that_cannot_be_asked_is_named_and_nothing_is_written(locant_: Command, tmp_path: Path) -> None:
+    copy = tiny("llama").model
+    (tmp_path / "model").mkdir()
+    copy.save_pretrained(tmp_path / "model")
+    tokenizer().save_pretrained(tmp_path / "model")
+    path = queries(tmp_path / "facts.jsonl", {"prompt": "w1", "answer": "zebra", "uid": "the one"})
+    ran = locant_("attribute", str(path), "--model", "model", "--out", "run")
+    assert ran.code == 1 and "query 'the one': this tokenizer has no tokens for the answer 'zebra'" in ran.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*PARIS, "--top", "0"), "'--top': "),
+        ((*PARIS, "--top", "many"), "'--top': "),
+        ((*PARIS, "--layers", "3"), "no such option: --layers"),
+        ((*PARIS, "--method", "random", "--steps", "3"), "no such option: --steps. random's own: --seed"),
+        ((*PARIS, "--steps", "few"), "--steps takes a whole number, not 'few'"),
+        ((*PARIS, "--rule"), "--rule takes a value"),
+        (("ask",), "Missing argument 'PROMPT'"),
+        (("attribute", "facts.jsonl"), "Missing option '--out'"),
+        (("tell",), "No such command 'tell'"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_told_so_with_code_two(
+    locant_: Command, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    ran = locant_(*words)
+    # Typer frames and folds its text
+    text = " ".join(ran.err.replace("│", " ").split())
+    assert said.lower() in text.lower()
+    assert (ran.code, ran.out) == (2, "")
+    assert "Traceback" not in text
+    assert folders(tmp_path) == []
+
+
+def test_an_error_that_nobody_foresaw_is_one_sentence_too(
+    locant_: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **settings: object) -> None:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    monkeypatch.setattr("locant.recipes.ask.ask", fail)
+    said = refused(locant_(*PARIS), tmp_path)
+    assert said == "ZeroDivisionError: nobody foresaw this (--debug shows where)"
+
+
+def test_debug_shows_where_it_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["locant", "attribute", "none.jsonl", "--out", "run", "--debug"])
+    with pytest.raises(locant.LocantError, match=r"no file 'none.jsonl'"):
+        cli.main()
