@@ -21,8 +21,8 @@ class DoubleThroughout(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         is_double = bool(args) and isinstance(args[0], Tensor) and args[0].dtype == torch.float64
-        if is_double and func is torch.Tensor.float:
-            return args[0]
+        if func is torch.Tensor.float:
+            return args[0].double()
         if is_double and func in (torch.Tensor.to, torch.Tensor.type):
             args = tuple(torch.float64 if one is torch.float32 else one for one in args)
         if is_double and kwargs.get("dtype") is torch.float32:

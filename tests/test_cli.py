@@ -86,7 +86,7 @@ SPAIN = {"prompt": "The capital of Spain is", "answer": "Madrid"}
 def test_ask_writes_a_page_with_its_tables_and_prints_where_it_is(locant_: Command, tmp_path: Path) -> None:
     ran = locant_(*PARIS)
     assert (ran.code, ran.err) == (0, "")
-    place = Path("locant-out/the-capital-of-france-is")
+    place = Path("locant-out/the-capital-of-france-is-paris")
     assert ran.out.rstrip().endswith(f"Page: {place / 'page.html'}")
     assert ran.out.startswith("The capital of France is Paris   almanac, P = ")
     assert [name.removeprefix(f"{place}/") for name in folders(tmp_path)] == [
@@ -145,7 +145,7 @@ def test_ask_works_unchanged_on_a_pretrained_model(locant_: Command, tmp_path: P
     assert (ran.code, ran.err) == (0, "")
     found = json.loads(ran.out)
     assert (found["answer"], found["rank"]) == ("Lily", 1)
-    assert Path(found["page"]).parent.name == "one-day-a-little-girl-named-stories260k"
+    assert Path(found["page"]).parent.name == "one-day-a-little-girl-named-lily-stories260k"
     located = {
         one["operation"]: one for one in found["effects"] if (one["touched"], one["asked"]) == ("located", "own")
     }

@@ -105,7 +105,7 @@ def ask(
         expected = answer or lm.first_word(prompt, language)
         question = query(prompt, expected, relation=relation, language=language)
         asked = ask_model(lm, question, method=method, k=top, seed=seed, settings=settings)
-        place = save(asked, page(asked), out_folder or Path("locant-out") / _slug(prompt, model))
+        place = save(asked, page(asked), out_folder or Path("locant-out") / _slug(prompt, expected, method, model))
     if as_json:
         _print_json({**summary(asked), "page": str(place)})
     else:
@@ -139,9 +139,7 @@ def attribute(
         found = read_queries(queries)
         lm = _load(model, dtype, device, device_map, revision, trust_remote_code)
     with _counting("queries", len(found)) as done:
-        attribute_all(
-            lm, found, out_folder, method=method, k=top, dense=dense, seed=seed, settings=settings, done=done
-        )
+        attribute_all(lm, found, out_folder, method=method, k=top, dense=dense, settings=settings, done=done)
     table = out_folder / "tables" / "neurons.parquet"
     if as_json:
         _print_json({"queries": len(found), "neurons": str(table)})
@@ -265,9 +263,11 @@ def _counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: progress.advance(task, count)
 
 
-def _slug(prompt: str, model: str) -> str:
-    words = re.sub(r"[^\w]+", "-", f"{prompt} {Path(model).name if model != 'almanac' else ''}".lower())
-    return words.strip("-")[:60].strip("-") or "prompt"
+def _slug(prompt: str, answer: str, method: str, model: str) -> str:
+    """A folder's name for a question."""
+    more = (method if method != "dai" else "", Path(model).name if model != "almanac" else "")
+    names = (prompt[:60], answer[:20], *more)
+    return "-".join(filter(None, (re.sub(r"\W+", "-", name.lower()).strip("-") for name in names))) or "question"
 
 
 def _print_json(data: object) -> None:
@@ -286,7 +286,7 @@ def _print_asked(asked: Asked, place: Path) -> None:
         f"[bold]{_plain(query.prompt)} [cyan]{_plain(query.answer)}[/][/]   {_plain(asked.model)}, "
         f"P = {asked.answer_prob:.3g}, rank {asked.answer_rank}\n"
     )
-    effects = Table("", "suppress (x0)", "enhance (x2)", box=None, pad_edge=False)
+    effects = Table("change of P(answer)", "suppressed (x0)", "enhanced (x2)", box=None, pad_edge=False)
     for rows in zip(*(asked.effects_of(operation) for operation in ("suppress", "enhance")), strict=True):
         effects.add_row(_plain(_what(asked, rows[0])), *(_plain(_change(one)) for one in rows))
     out.print(effects, "")
@@ -309,22 +309,24 @@ def _print_asked(asked: Asked, place: Path) -> None:
 def _what(asked: Asked, effect: Effect) -> str:
     """Which neurons an effect is of, and what it was judged by."""
     if effect.asked == "unrelated":
-        return f"{effect.touched}: {effect.change.n} unrelated facts"
+        return f"located, {effect.change.n} unrelated facts"
     if effect.touched == "located":
-        return f"located ({len(asked.selection)} neurons): this query"
-    return f"{effect.touched} ({effect.change.n} sets): this query"
+        return f"located, {len(asked.selection)} neurons"
+    where = "same layers" if effect.touched == "random, layer-matched" else "any layer"
+    return f"{where}, {effect.change.n} random sets"
 
 
 def _change(effect: Effect) -> str:
     """Relative change of the probability: with its interval, or with both probabilities where there is one."""
     change = effect.change
     if change.n == 1:
-        return f"{_percent(change.mean)}  (P {effect.before:.3g} -> {effect.after:.3g})"
-    return f"{_percent(change.mean)}  [{_percent(change.low)}, {_percent(change.high)}]"
+        return f"{_percent(change.mean)}%  (P {effect.before:.3g} -> {effect.after:.2g})"
+    return f"{_percent(change.mean)}%  [{_percent(change.low)}, {_percent(change.high)}]"
 
 
 def _percent(change: float) -> str:
-    return f"{100 * change:+.3g}%"
+    text = f"{100 * change:+.1f}"
+    return "0.0" if float(text) == 0 else text
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:

@@ -22,4 +22,4 @@ class BadFile(LocantError):
 
 
 class UnknownName(LocantError):
-    """A method, rule or setting that does not exist; the text lists those that do."""
+    """A name that does not exist, or a setting that does not fit; the text says which ones do."""

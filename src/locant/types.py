@@ -90,7 +90,8 @@ class Attribution:
         activations: the neurons' values at the answer position, in activation units.
         answer_prob: probability of the answer: of all its tokens, teacher-forced.
         completeness_error: |sum of a layer's scores - what the layer's neurons change|, in the units of
-            the target; None for methods that make no such promise.
+            the target, of several answer tokens the mean (or sum, as of the scores); None for methods that make
+            no such promise.
     """
 
     queries: tuple[Query, ...]
@@ -163,7 +164,7 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95% bootstrap interval; n counts what was resampled (facts, or random sets)."""
+    """A mean with its bootstrap interval; n counts what was resampled (facts, or random sets)."""
 
     mean: float
     low: float

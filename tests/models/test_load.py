@@ -113,6 +113,8 @@ def test_where_the_weights_lie_changes_no_score(published: Path, places: dict[st
 def test_a_small_pretrained_model_says_what_it_was_taught() -> None:
     if not STORIES.is_dir():
         pytest.skip(f"no model in {STORIES}")
+    if int(hf.__version__.split(".")[0]) < 5:
+        pytest.skip("that model's tokenizer was saved by transformers 5, whose class older releases do not have")
     lm = locant.load(STORIES)
     prompt = "One day, a little girl named"
     assert lm.first_word(prompt) == "Lily"
@@ -254,9 +256,9 @@ def test_a_value_vector_is_what_its_neuron_writes_whatever_holds_the_weight() ->
         halved.weight.copy_(2 * weight.T)
         for down in (conv, linear, halved):
             assert down.bias.copy_(torch.tensor([10.0, 20.0, 30.0])) is not None
-    assert torch.equal(value_vectors(conv, 5), weight)
-    assert torch.equal(value_vectors(linear, 5), weight)
-    assert torch.allclose(value_vectors(halved, 5), weight, atol=1e-5)
+    assert torch.equal(value_vectors(conv, 5, weight.dtype), weight)
+    assert torch.equal(value_vectors(linear, 5, weight.dtype), weight)
+    assert torch.allclose(value_vectors(halved, 5, weight.dtype), weight, atol=1e-5)
 
 
 def test_a_neurons_value_vector_is_the_change_of_what_its_layer_writes(family: str, lm: LanguageModel) -> None:

@@ -186,7 +186,6 @@ def test_a_file_that_breaks_off_while_it_is_written_is_not_taken_for_a_unit(
     [
         ({"method": "exact", "settings": {}}, 'method "dai", this one has "exact"'),
         ({"settings": {"steps": 5}}, "steps 4, this one has 5"),
-        ({"seed": 1}, "seed 0, this one has 1"),
         ({"k": 6}, "top 5, this one has 6"),
         ({"dense": True}, "dense false, this one has true"),
         ({"queries": QUERIES[:4]}, "queries 8, this one has 4"),

@@ -83,10 +83,10 @@ def attribute(
         raise UnknownName("there are no queries to attribute")
     asked = [_likeliest(lm, lm.tokens(query)) for query in queries]
     gradient = method in ("dai", "gradient_x_activation")
-    rows = rows_within(lm, memory, gradient, max(len(tokens.prompt) for tokens, _ in asked))
+    rows = rows_within(lm, memory, gradient, max(tokens.length for tokens, _ in asked))
     parts: dict[int, _Part] = {}
     # Neighbours in length share a batch, so that little of it is padding
-    order = sorted(range(len(asked)), key=lambda index: len(asked[index][0].prompt))
+    order = sorted(range(len(asked)), key=lambda index: asked[index][0].length)
     for batch in _batches(order, asked, _sites_at_once(lm, method, settings, rows)):
         parts |= _attribute(lm, method, settings, rows, {index: asked[index] for index in batch})
         done(len(batch))
@@ -149,7 +149,8 @@ def _likeliest(lm: LanguageModel, tokens: Tokens) -> Asked:
     if len(tokens.answers) == 1:
         return tokens, tokens.answers[0]
     sites = lm.sites([(tokens, answer) for answer in tokens.answers])
-    each = lm.site_logits(sites).log_softmax(dim=-1).gather(1, sites.target[:, None])[:, 0]
+    logits = lm.site_logits(sites)
+    each = logits.log_softmax(dim=-1).gather(1, sites.target.to(logits.device)[:, None])[:, 0]
     totals = torch.zeros(len(tokens.answers), dtype=each.dtype, device=each.device)
     best = int(totals.index_add(0, sites.query.to(each.device), each).argmax())
     return tokens, tokens.answers[best]

@@ -28,7 +28,8 @@ def dai(
         steps: points of the rule; if not given 20, but for gauss-legendre 8 and more where these do not do.
         hook: post (the down-projection's input) or pre (before the activation function).
         target: probability, or log_probability (summed over the answer's tokens instead of averaged).
-        tolerance: completeness error that gauss-legendre leaves, as a share of the answer's probability.
+        tolerance: completeness error that gauss-legendre leaves, as a share of the answer's target or of
+            what the layer explains, whichever is more.
         baseline: where the path starts; zero if not given.
 
     Source: Dai et al. 2022, arXiv:2104.08696, equation 2.

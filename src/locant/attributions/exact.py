@@ -41,7 +41,7 @@ def _layer(run: Run, neurons: Neurons, layer: int, target: Target, rows: int) ->
     change = neurons.ablated(layer) - run.neurons[layer]
     losses = []
     for part in torch.arange(run.lm.neurons).split(max(1, rows // len(run.sites))):
-        ablated = written + change[:, part, None] * vectors[None, part]
+        ablated = (written + change[:, part, None] * vectors[None, part]).to(written.dtype)
         left = target(run.log_probabilities({layer: ablated}))
         losses.append((target(run.log_prob)[:, None].to(left.device) - left).cpu())
     return torch.cat(losses, dim=1)

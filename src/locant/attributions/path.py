@@ -21,8 +21,8 @@ def path_integral(
     """Credit each neuron of each layer with its part of the answer's probability.
 
     All neurons of a layer move together from the baseline to their values; other layers follow on their own.
-    Where a layer's scores of a site miss what they must add up to by more than the tolerance, that layer of that
-    site is integrated again with the next rung.
+    Where a layer's scores of a site miss what they must add up to by more than the tolerance, the layer is
+    integrated again with the next rung, and that site takes the result if it misses by less.
 
     Args:
         rungs: points and weights on the path, coarse to fine.
@@ -37,13 +37,14 @@ def path_integral(
     found = _integrate(run, neurons, range(run.lm.layers), rungs[0], target, rows)
     scores, errors, explained = (torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
     allowed = tolerance * torch.maximum(explained.abs(), target(run.log_prob).abs().cpu()[:, None])
+    coarse = errors > allowed
     for finer in rungs[1:]:
-        coarse = errors > allowed
         layers = coarse.any(dim=0).nonzero()[:, 0].tolist()
         again = _integrate(run, neurons, layers, finer, target, rows)
         for layer, (better, error, _) in zip(layers, again, strict=True):
-            sites = coarse[:, layer]
+            sites = coarse[:, layer] & (error < errors[:, layer])
             scores[sites, layer], errors[sites, layer] = better[sites], error[sites]
+        coarse &= errors > allowed
     return Scores(scores, errors)
 
 
@@ -102,8 +103,13 @@ def _slopes(
         for leaf in leaves.values():
             leaf.requires_grad_(True)
         writes = {layer: neurons.write(layer, leaf) for layer, leaf in leaves.items()}
-        reached = target(run.log_probabilities(writes))
-        slopes = torch.autograd.grad(reached.sum(), list(leaves.values()))
+        log_prob = run.log_probabilities(writes)
+        # Of the logarithm, then scaled: in half precision the gradient of a small probability would vanish
+        slopes = torch.autograd.grad(log_prob.sum(), list(leaves.values()))
+        free = log_prob.detach().requires_grad_(True)
+        reached = target(free)
+        (rates,) = torch.autograd.grad(reached.sum(), free)
     counts = [len(at) for at in points.values()]
-    each = zip(slopes, reached.detach().split(counts, dim=1), strict=True)
-    return dict(zip(points, each, strict=True))
+    parts = zip(slopes, rates.split(counts, dim=1), reached.detach().split(counts, dim=1), strict=True)
+    scaled = [(slope * rate[..., None].to(slope), value) for slope, rate, value in parts]
+    return dict(zip(points, scaled, strict=True))

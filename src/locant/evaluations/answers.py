@@ -36,7 +36,7 @@ def read_answers(lm: LanguageModel, queries: Sequence[Query]) -> Answers:
         BadQuery: a query cannot be asked of this model.
     """
     tokens = [lm.tokens(query) for query in queries]
-    order = sorted(range(len(tokens)), key=lambda index: len(tokens[index].prompt))
+    order = sorted(range(len(tokens)), key=lambda index: tokens[index].length)
     log_probability = torch.zeros(len(tokens), dtype=torch.float64)
     rank = torch.zeros(len(tokens), dtype=torch.int64)
     for start in range(0, len(order), AT_ONCE):

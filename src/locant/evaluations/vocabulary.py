@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from locant.models import LanguageModel, at_least_float32
+from locant.models.weights import device_of
 from locant.types import Selection
 
 
@@ -27,25 +28,23 @@ def value_words(lm: LanguageModel, selection: Selection, k: int = 6) -> tuple[Wo
     """
     unembed = lm.model.get_output_embeddings()
     narrow = _narrowing(lm)
-    words = []
-    for layer, neuron in selection.units.tolist():
-        vector = narrow(lm.value_vectors(layer)[neuron])
-        # the second row takes the bias away, which says nothing about the neuron
-        scores = unembed.forward(torch.stack([vector, torch.zeros_like(vector)]).to(_place(unembed)))
-        scores = at_least_float32(scores[0]) - at_least_float32(scores[1])
-        scores = scores[: len(lm.tokenizer)]
-        words.append(Words(_named(lm, scores.topk(k).indices), _named(lm, (-scores).topk(k).indices)))
-    return tuple(words)
+    words: dict[tuple[int, int], Words] = {}
+    for layer, neurons in selection.by_layer().items():
+        vectors = lm.value_vectors(layer)
+        for neuron in neurons.tolist():
+            vector = narrow(vectors[neuron])
+            # the second row takes the bias away, which says nothing about the neuron
+            rows = torch.stack([vector, torch.zeros_like(vector)]).to(device_of(unembed))
+            scores = at_least_float32(unembed.forward(rows))
+            scores = (scores[0] - scores[1])[: len(lm.tokenizer)]
+            words[layer, neuron] = Words(_named(lm, scores.topk(k).indices), _named(lm, (-scores).topk(k).indices))
+    return tuple(words[layer, neuron] for layer, neuron in selection.units.tolist())
 
 
 def _narrowing(lm: LanguageModel) -> Callable[[torch.Tensor], torch.Tensor]:
     """The projection before an unembedding narrower than the residual stream (opt-350m); none elsewhere."""
     parts = [lm.model.get_submodule(name) for name in lm.architecture.readout[:-1]]
     return next((part for part in parts if isinstance(part, torch.nn.Linear)), lambda vector: vector)
-
-
-def _place(unembed: torch.nn.Module) -> torch.device:
-    return next(unembed.parameters()).device
 
 
 def _named(lm: LanguageModel, ids: torch.Tensor) -> tuple[str, ...]:

@@ -66,6 +66,13 @@ class Run:
         Returns:
             The rows of all layers, in ascending order of layer; at least float32.
         """
+        with hooks.at_rest(self.lm.model), hooks.maskable_attention(self.lm.model):
+            state = self._climb(writes)
+            logits = at_least_float32(self.lm.readout(self.replay.lower(state)))
+        return _log_prob(logits, self.sites.target.to(logits.device))
+
+    def _climb(self, writes: Mapping[int, Float[Tensor, "site row hidden"]]) -> Tensor:
+        """The state of all rows after the last block."""
         start = min(writes)
         state = self.replay.lift(start, self.join(start, writes[start]))
         for layer in range(start + 1, self.lm.layers):
@@ -75,8 +82,7 @@ class Run:
             if layer in writes:
                 rows = self.replay.lift(layer, self.join(layer, writes[layer]))
                 state = torch.cat([state.to(rows.device), rows], dim=1)
-        logits = at_least_float32(self.lm.readout(self.replay.lower(state)))
-        return _log_prob(logits, self.sites.target.to(logits.device))
+        return state
 
     def join(self, layer: int, written: Float[Tensor, "site row hidden"]) -> Float[Tensor, "site row hidden"]:
         """The block's output, had its down-projection written this."""

@@ -36,7 +36,7 @@ def watching_inputs(modules: Sequence[nn.Module], see: See) -> Iterator[None]:
 def watching_outputs(modules: Sequence[nn.Module], see: See) -> Iterator[None]:
     """Show each module's output, by its index; of several outputs the first."""
 
-    def hook(index: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
+    def hook(index: int) -> Callable[[nn.Module, object, Tensor | tuple[object, ...]], None]:
         return lambda module, inputs, output: see(index, first(output))
 
     with ExitStack() as stack:
@@ -76,9 +76,11 @@ def changing_inputs(modules: Mapping[nn.Module, ChangeInput]) -> Iterator[None]:
         yield
 
 
-def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+def first(output: Tensor | tuple[object, ...]) -> Tensor:
     """A block's residual: blocks return it alone or first in a tuple, by release."""
-    return output if isinstance(output, Tensor) else output[0]
+    residual = output if isinstance(output, Tensor) else output[0]
+    assert isinstance(residual, Tensor)
+    return residual
 
 
 @contextmanager

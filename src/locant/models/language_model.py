@@ -17,7 +17,7 @@ from locant.errors import LocantError
 from locant.models import hooks
 from locant.models.architectures import Architecture
 from locant.models.sites import Sites, lay_out
-from locant.models.weights import value_vectors
+from locant.models.weights import device_of, value_vectors
 from locant.queries import Tokens, query, resolve, resolve_prompt
 from locant.types import Provenance, Query, Setting
 
@@ -70,8 +70,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where token ids are sent."""
-        device: torch.device = self.model.get_input_embeddings().weight.device
-        return device if device.type != "meta" else torch.device("cpu")
+        return device_of(self.model.get_input_embeddings())
 
     def parts(self, name: str) -> list[nn.Module]:
         """The module of this name in every block."""
@@ -79,7 +78,7 @@ class LanguageModel:
 
     def value_vectors(self, layer: int) -> Float[Tensor, "neuron hidden"]:
         """What each neuron of a layer writes to the residual stream, per unit of activation."""
-        return value_vectors(self.downs[layer], self.neurons)
+        return value_vectors(self.downs[layer], self.neurons, self.model.dtype)
 
     def tokens(self, query: Query) -> Tokens:
         """The query in this model's tokens, resolved once.
@@ -220,7 +219,7 @@ class LanguageModel:
             said = self.generate(prompt, max_new_tokens=8)
         word = re.search(r"\w[^\s.,;:!?。，、；：！？]*", said)
         if word is None:
-            raise LocantError(f"the model says no word after {prompt!r}; give --answer")
+            raise LocantError(f"the model says no word after {prompt!r}; say which answer is meant")
         return word.group()
 
     def text_of(self, ids: Sequence[int] | Int[Tensor, " token"]) -> str:

@@ -55,6 +55,8 @@ def load(
     if isinstance(model, PreTrainedModel):
         if tokenizer is None:
             raise LocantError("a model in memory needs its tokenizer: load(model, tokenizer=...)")
+        if dtype is not None or device_map is not None:
+            raise LocantError("a model in memory keeps its dtype and its place: load it as it should be")
         name = model.config.name_or_path or type(model).__name__
         opened = _open(model, tokenizer, architecture_of(model.config), name, revision)
     else:
@@ -76,13 +78,16 @@ def _from_pretrained(
     try:
         config = AutoConfig.from_pretrained(source, **common)
         architecture = architecture_of(config)
-        wanted = _dtype(dtype, config, device_map)
+        wanted = _dtype(dtype)
         model = _CLASS[architecture.kind].from_pretrained(
             source, config=config, dtype=wanted, device_map=device_map, use_safetensors=True, **common
         )
         own = tokenizer or AutoTokenizer.from_pretrained(source, **common)
     except (OSError, ValueError, ImportError, RuntimeError, AssertionError, SafetensorError) as error:
         raise LocantError(_why_not(name, error)) from error
+    if dtype is None and model.dtype == torch.float16 and {one.device.type for one in model.parameters()} == {"cpu"}:
+        # Half precision is slow and coarse on a CPU; models are saved in it to be small
+        model = model.float()
     model.eval().requires_grad_(False)
     found = getattr(model.config, "_commit_hash", None)
     return _open(model, own, architecture, name, found or revision)
@@ -103,19 +108,13 @@ def _open(
         ) from error
 
 
-def _dtype(
-    wanted: str | torch.dtype | None, config: object, device_map: str | dict[str, int | str] | None
-) -> torch.dtype | str:
-    if isinstance(wanted, torch.dtype):
-        return wanted
-    if wanted is not None:
-        found = getattr(torch, wanted, None)
-        if not isinstance(found, torch.dtype):
-            raise LocantError(f"no dtype {wanted!r}: float32, float16, bfloat16 and float64 are known")
-        return found
-    saved = getattr(config, "dtype", None)
-    # Half precision is slow and coarse on a CPU, and the embedded models are saved in it only to be small
-    return torch.float32 if saved == torch.float16 and device_map is None else "auto"
+def _dtype(wanted: str | torch.dtype | None) -> torch.dtype | str:
+    if wanted is None:
+        return "auto"
+    found = wanted if isinstance(wanted, torch.dtype) else getattr(torch, wanted, None)
+    if not isinstance(found, torch.dtype):
+        raise LocantError(f"no dtype {wanted!r}: float32, float16, bfloat16 and float64 are known")
+    return found
 
 
 def _why_not(name: str, error: Exception) -> str:

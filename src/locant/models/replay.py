@@ -106,17 +106,16 @@ class SharedPrefix:
         return first(self.blocks[layer](state, **kwargs))
 
     def _prefix(self, cache: DynamicCache | EncoderDecoderCache) -> PrefixCache | EncoderDecoderCache:
-        which = self.sites.sequence
         own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
         prefix = PrefixCache(
-            [layer.keys[which, :, : self.length] for layer in own.layers],
-            [layer.values[which, :, : self.length] for layer in own.layers],
+            [self._each(layer.keys)[:, :, : self.length] for layer in own.layers],
+            [self._each(layer.values)[:, :, : self.length] for layer in own.layers],
         )
         if not isinstance(cache, EncoderDecoderCache):
             return prefix
         cross = DynamicCache()
         for index, layer in enumerate(cache.cross_attention_cache.layers):
-            cross.update(layer.keys[which], layer.values[which], index)
+            cross.update(self._each(layer.keys), self._each(layer.values), index)
         return EncoderDecoderCache(prefix, cross)
 
     def _for_rows(self, name: str, value: object, state: Tensor, recorded: Arguments) -> object:
@@ -160,11 +159,18 @@ class SharedPrefix:
 
     def _own(self, value: Tensor, axis: int) -> Tensor:
         """Each site's slice of a tensor over sequences (axis 0) and positions (`axis`); either may broadcast."""
-        sequence, position = self.sites.sequence.to(value.device), self.sites.position.to(value.device)
-        each = value[sequence if value.shape[0] > 1 else torch.zeros_like(sequence)]
-        if value.shape[axis] == 1:
+        return self._at_position(self._each(value), axis)
+
+    def _each(self, value: Tensor) -> Tensor:
+        """Each site's entry of a tensor over sequences, which may have one entry for all."""
+        sequence = self.sites.sequence.to(value.device)
+        return value[sequence if value.shape[0] > 1 else torch.zeros_like(sequence)]
+
+    def _at_position(self, each: Tensor, axis: int) -> Tensor:
+        """A tensor over sites, at each one's position; a single position broadcasts."""
+        if each.shape[axis] == 1:
             return each
-        at = position.view(-1, *[1] * (value.ndim - 1))
+        at = self.sites.position.to(each.device).view(-1, *[1] * (each.ndim - 1))
         shape = list(each.shape)
         shape[axis] = 1
         return each.gather(axis, at.expand(shape))
@@ -181,20 +187,20 @@ class SharedPrefix:
         heads = value.shape[0] // len(self.sites.mask)
         per_key = value.view(-1, heads, value.shape[-1])
         own = self._own(per_key, 2).expand(-1, -1, rows)
-        before = per_key[self.sites.sequence, :, : self.length]
+        before = self._each(per_key)[:, :, : self.length]
         return torch.cat([before, own], dim=-1).flatten(0, 1)[:, None]
 
     def _bias(self, value: Tensor, rows: int, recorded: Arguments) -> Tensor:
         """T5's bias per query and key; each row's own key is at distance zero."""
         per_key = self._own(value, 2)
-        own = self._own(per_key, 3).expand(-1, -1, -1, rows)
+        own = self._at_position(per_key, 3).expand(-1, -1, -1, rows)
         both = torch.cat([per_key[..., : self.length], own], dim=-1).expand(-1, -1, rows, -1)
         mask = self._mask(recorded["attention_mask"], both[:, 0])
         return (both + mask).clamp(min=torch.finfo(both.dtype).min)
 
     def _source(self, value: Tensor, rows: int, recorded: Arguments) -> Tensor:
         """What the encoder left, once per site."""
-        return value[self.sites.sequence]
+        return self._each(value)
 
     def _source_bias(self, value: Tensor, rows: int, recorded: Arguments) -> Tensor:
         return self._own(value, 2)
@@ -237,7 +243,8 @@ class WholeSequence:
         self.residuals = residuals
 
     def lift(self, layer: int, rows: Float[Tensor, "site row hidden"]) -> Tensor:
-        whole = self.residuals[layer][self.sites.sequence]
+        residual = self.residuals[layer]
+        whole = residual[self.sites.sequence.to(residual.device)]
         copies = whole[:, None].expand(-1, rows.shape[1], -1, -1)
         return torch.where(self._changed(whole), rows[:, :, None], copies)
 

@@ -33,6 +33,11 @@ class Tokens:
     suffix: tuple[int, ...] = ()
     start: tuple[int, ...] = ()
 
+    @property
+    def length(self) -> int:
+        """Tokens around the answer, on both sides of it."""
+        return len(self.prompt) + len(self.suffix)
+
 
 def resolve(query: Query, tokenizer: PreTrainedTokenizerBase, kind: Kind, context: int) -> Tokens:
     """Find the tokens of a query's prompt and answers.
@@ -70,7 +75,7 @@ def _resolve(
         raise BadQuery(f"query {query.uid!r}: its prompt is empty")
     tokens = _FOR[kind](query, tokenizer, texts)
     longest = max(map(len, tokens.answers), default=1)
-    length = len(tokens.prompt) + len(tokens.suffix) + (0 if kind == "seq2seq" else longest)
+    length = tokens.length + (0 if kind == "seq2seq" else longest)
     if length > context:
         raise BadQuery(f"query {query.uid!r}: {length} tokens with its answer, but the model's context is {context}")
     return tokens

@@ -11,11 +11,12 @@ import torch
 from locant import almanac
 from locant.attributions import attribute
 from locant.errors import BadQuery
-from locant.evaluations import Words, first_tokens, interval, read_answers, value_words
+from locant.evaluations import Words, first_tokens, interval, measure, read_answers, relative_change, value_words
+from locant.evaluations.answers import Answers
 from locant.interventions import scale
 from locant.models import LanguageModel
 from locant.selections import random_set, select
-from locant.types import Attribution, Effect, Provenance, Query, Selection, Setting
+from locant.types import Attribution, Effect, Outcome, Provenance, Query, Selection, Setting
 
 OPERATIONS = {"suppress": 0.0, "enhance": 2.0}
 DRAWS = 40
@@ -114,41 +115,46 @@ def effects(
     lm: LanguageModel, query: Query, chosen: Selection, unrelated: Sequence[Query], seed: int
 ) -> Iterator[Effect]:
     """Each operation on the located neurons and on random ones, judged by the query and by other facts."""
-    draws = [random_set(chosen, seed + draw) for draw in range(DRAWS)]
-    anywhere = [random_set(chosen, seed + draw, layer_matched=False) for draw in range(DRAWS)]
+    seeds = range(seed * DRAWS, (seed + 1) * DRAWS)
+    matched = [random_set(chosen, draw) for draw in seeds]
+    anywhere = [random_set(chosen, draw, layer_matched=False) for draw in seeds]
+    own, others = read_answers(lm, [query]), read_answers(lm, unrelated)
     for operation in OPERATIONS:
-        yield _effect(lm, operation, "located", [chosen], "own", [query])
-        yield _effect(lm, operation, "random, layer-matched", draws, "own", [query])
-        yield _effect(lm, operation, "random", anywhere, "own", [query])
+        for touched, sets in (("located", [chosen]), ("random, layer-matched", matched), ("random", anywhere)):
+            yield _effect([_outcome(lm, operation, touched, units, [query], own) for units in sets])
         if unrelated:
-            yield _effect(lm, operation, "located", [chosen], "unrelated", unrelated)
+            yield _effect([_outcome(lm, operation, "located", chosen, unrelated, others)])
 
 
-def _effect(
-    lm: LanguageModel,
-    operation: str,
-    touched: str,
-    sets: Sequence[Selection],
-    asked: str,
-    queries: Sequence[Query],
-) -> Effect:
-    known = read_answers(lm, queries)
-    before = known.log_probability.exp()
-    after, changes, facts = [], [], []
-    for draw, units in enumerate(sets):
-        with scale(lm, units, OPERATIONS[operation]):
-            now = read_answers(lm, queries).log_probability.exp()
-        after.append(now)
-        changes.append((now - before) / before)
-        facts += [query.fact.uid if asked == "unrelated" else str(draw) for query in queries]
+def _outcome(
+    lm: LanguageModel, operation: str, touched: str, units: Selection, queries: Sequence[Query], known: Answers
+) -> Outcome:
+    """The probability of each query's answer before and after one set of neurons is touched."""
+    return measure(
+        lm,
+        queries,
+        scale(lm, units, OPERATIONS[operation]),
+        operation=operation,
+        touched=touched,
+        asked="own" if len(queries) == 1 else "unrelated",
+        made_by=lm.provenance(operation, {}, parents=(units.made_by.digest(),)),
+        before=known,
+    )[0]
+
+
+def _effect(outcomes: Sequence[Outcome]) -> Effect:
+    """One line of a table: over the facts of one set of neurons, or over the random sets of one fact."""
+    first = outcomes[0]
+    changes = torch.cat([relative_change(outcome) for outcome in outcomes])
+    over = [one.fact.uid for one in first.queries] if len(outcomes) == 1 else list(map(str, range(len(outcomes))))
     return Effect(
-        operation,
-        touched,
-        asked,
-        float(before.mean()),
-        float(torch.cat(after).mean()),
-        interval(torch.cat(changes), facts),
-        over="facts" if asked == "unrelated" else "random sets",
+        first.operation,
+        first.touched,
+        first.asked,
+        float(first.before.mean()),
+        float(torch.cat([outcome.after for outcome in outcomes]).mean()),
+        interval(changes, over),
+        over="random sets" if len(outcomes) > 1 else "facts",
     )
 
 
@@ -160,7 +166,7 @@ def unrelated_queries(lm: LanguageModel, query: Query, count: int, seed: int) ->
     """
     known = almanac.queries(held_out=False)
     language = query.language if any(one.language == query.language for one in known) else "en"
-    relation = query.relation or next((one.relation for one in known if one.prompt == query.prompt), "")
+    relation = query.relation or _relation_of(query, known)
     others = [
         one
         for one in known
@@ -173,6 +179,16 @@ def unrelated_queries(lm: LanguageModel, query: Query, count: int, seed: int) ->
     # Some tokens have no text that leads back to them; twice the count leaves enough
     apart = list({one.fact.uid: one for one in others}.values())[: 2 * count]
     return own_answers(lm, apart)[:count]
+
+
+def _relation_of(query: Query, known: Sequence[Query]) -> str:
+    """The relation of a query that does not say: that of an almanac fact it speaks of; "" if there is none."""
+    spoken_of = (
+        one.relation
+        for one in known
+        if one.language == query.language and one.answer == query.answer and one.fact.subject in query.prompt
+    )
+    return next(spoken_of, "")
 
 
 def own_answers(lm: LanguageModel, queries: Sequence[Query]) -> tuple[Query, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from locant.errors import BadFile
 from locant.files import write_text, write_whole
 from locant.recipes.ask import Asked
 
@@ -66,15 +67,29 @@ def effect_table(asked: Asked) -> pl.DataFrame:
 
 
 def save(asked: Asked, page: str, folder: Path) -> Path:
-    """Write a question's folder: tables, the manifest, and last the page, whose path is returned.
+    """Write a question's folder: tables, the page, whose path is returned, and last the manifest.
 
-    An earlier answer to the same question is replaced, file by file.
+    What an earlier question left there is replaced, file by file.
 
     Raises:
-        BadFile: the folder cannot be written to.
+        BadFile: the folder holds something else than a question, or cannot be written to.
     """
+    _refuse_other(folder)
     write_whole(folder / "tables" / "neurons.parquet", neuron_table(asked).write_parquet)
     write_whole(folder / "tables" / "effects.parquet", effect_table(asked).write_parquet)
     manifest = {"recipe": "ask", **asdict(asked.made_by), "query": asdict(asked.query), "status": "complete"}
+    place = write_text(folder / "page.html", page)
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    return write_text(folder / "page.html", page)
+    return place
+
+
+def _refuse_other(folder: Path) -> None:
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    manifest = folder / "manifest.json"
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8")).get("recipe") if manifest.is_file() else None
+    except (ValueError, AttributeError):
+        found = None
+    if found != "ask":
+        raise BadFile(f"the folder {str(folder)!r} holds something else than a question's page; name another")

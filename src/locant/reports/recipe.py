@@ -69,8 +69,9 @@ def controls(asked: Asked) -> list[tuple[str, str]]:
         rows.append(
             (
                 "Other facts",
-                f"{count(len(asked.unrelated))} prompts of other relations and subjects from the almanac, "
-                "each judged by the answer listed below: the model's own first answer.",
+                f"{count(len(asked.unrelated))} prompts from the almanac of other subjects, and of other "
+                "relations where this query's is known, each judged by the answer listed below: the model's own "
+                "first answer.",
             )
         )
     return rows
@@ -106,7 +107,7 @@ def command_of(asked: Asked) -> str | None:
         "language": None if query.language == "en" else query.language,
         "model": None if asked.model == "almanac" else asked.model,
         "revision": by.revision,
-        "dtype": None if asked.model == "almanac" else by.dtype,
+        "dtype": None if (asked.model, by.dtype) == ("almanac", "float32") else by.dtype,
         "method": asked.attribution.made_by.method,
         "top": len(asked.selection),
         "seed": by.seed,
@@ -124,10 +125,11 @@ def python_of(asked: Asked) -> str:
     """The same attribution and selection as a Python program."""
     query, made_by = asked.query, asked.attribution.made_by
     settings = "".join(f", {name}={value!r}" for name, value in made_by.settings.items() if value is not None)
-    dtype = f", dtype={asked.made_by.dtype!r}" if asked.made_by.dtype else ""
+    given = {"dtype": asked.made_by.dtype or None, "revision": asked.made_by.revision}
+    options = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
     return (
         "import locant\n\n"
-        f"lm = locant.load({asked.model!r}{dtype})\n"
+        f"lm = locant.load({asked.model!r}{options})\n"
         f"q = locant.query({query.prompt!r}, {query.answer!r}, language={query.language!r})\n"
         f"a = locant.attribute(lm, [q], method={made_by.method!r}{settings})\n"
         f's = locant.select(a, rule="top", k={len(asked.selection)})\n'

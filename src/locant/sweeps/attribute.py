@@ -42,7 +42,6 @@ def attribute_all(
     method: str = "dai",
     k: int = 20,
     dense: bool = False,
-    seed: int = 0,
     settings: dict[str, Setting] | None = None,
     done: Callable[[int], None] = lambda queries: None,
 ) -> Path:
@@ -67,12 +66,12 @@ def attribute_all(
     for query in queries:
         lm.tokens(query)
     run = RunFolder(folder)
-    made_by = lm.provenance(method, resolved_settings(method, settings or {}), seed)
+    made_by = lm.provenance(method, resolved_settings(method, settings or {}))
     manifest = _manifest(made_by, queries, k, dense)
     run.check(manifest)
     for start in range(0, len(queries), UNIT):
         unit = queries[start : start + UNIT]
-        place = run.unit(manifest, [query.uid for query in unit])
+        place = run.unit(manifest, _work(unit))
         if not place.is_file():
             found = attribute(lm, unit, method, **(settings or {}))  # type: ignore[arg-type]
             # Not before: a setting that does not exist leaves no folder
@@ -124,6 +123,11 @@ def _manifest(made_by: Provenance, queries: Sequence[Query], k: int, dense: bool
     return {**recipe, "queries": len(queries), "data": data}
 
 
+def _work(unit: Sequence[Query]) -> list[list[str]]:
+    """What a unit is about, to name it by."""
+    return [[query.uid, query.prompt, query.answer] for query in unit]
+
+
 def _saver(attribution: Attribution) -> Callable[[Path], None]:
     scores = attribution.scores.to(torch.float32).contiguous()
     uids = "\n".join(query.uid for query in attribution.queries)
@@ -133,7 +137,7 @@ def _saver(attribution: Attribution) -> Callable[[Path], None]:
 def _gather(run: RunFolder, manifest: Manifest, queries: Sequence[Query]) -> None:
     """Put the units together, in the order of the queries, without holding them all in memory."""
     starts = range(0, len(queries), UNIT)
-    places = [run.unit(manifest, [query.uid for query in queries[start : start + UNIT]]) for start in starts]
+    places = [run.unit(manifest, _work(queries[start : start + UNIT])) for start in starts]
     whole = pl.scan_parquet(places)
     write_whole(run.tables / "neurons.parquet", whole.sink_parquet)
     each = whole.filter(pl.col("rank") == 1).select(QUERY_COLUMNS)
