@@ -1,0 +1,52 @@
+# Everything sets itself up: `make demo` and `make test` need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+# Of the releases supported, the oldest and the newest are tested
+TRANSFORMERS ?= transformers>=5.0,<6
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-oldest check bench-neurons bench-effects almanac docs clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY)  ## the environment in .venv, with the CPU build of torch
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$(TRANSFORMERS)" -e ".[dev]"
+	touch $@
+
+demo: install  ## where the almanac keeps that Paris is the capital of France
+	$(BIN)/locant ask "The capital of France is" --answer Paris --out locant-out/demo
+
+test: install  ## all tests, on the newest transformers
+	$(BIN)/python -m pytest -n 2
+
+test-oldest:  ## the tests of models and the engine, on the oldest transformers supported
+	$(MAKE) install VENV=.venv-oldest TRANSFORMERS="transformers==4.57.6"
+	.venv-oldest/bin/python -m pytest -n 2 tests/laws tests/models tests/interventions tests/almanac
+
+check: install  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench-neurons: install  ## speed of the engine against the plain loop (minutes)
+	$(BIN)/python benchmarks/neurons.py
+
+bench-effects: install  ## what located neurons do on the almanac, with controls (minutes)
+	$(BIN)/python benchmarks/effects.py
+
+almanac: install  ## train the embedded model anew (minutes)
+	$(BIN)/python tools/build_almanac.py
+
+docs: install  ## the documentation, in site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	$(BIN)/mkdocs build --quiet
+
+clean:  ## remove environments and caches
+	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache locant-out
