@@ -185,7 +185,8 @@ class _LogProb(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, slope: Tensor) -> tuple[Tensor, None]:
         log_probs, target = ctx.saved_tensors  # type: ignore[attr-defined]
-        logits = log_probs.exp().mul_(-slope[..., None])
+        # In place: nothing asks for them twice, and logits are the widest tensor there is
+        logits = log_probs.exp_().mul_(-slope[..., None])
         return logits.scatter_add_(2, target, slope[..., None]), None
 
 
