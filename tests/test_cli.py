@@ -233,7 +233,7 @@ def refused(ran: Ran, here: Path, *left: str) -> str:
         ((*PARIS, "--steps", "0"), "a rule needs at least 1 step, not 0"),
         ((*PARIS, "--dtype", "float7"), "no dtype 'float7'"),
         ((*PARIS, "--top", "1000000"), "cannot take the top 1000000: there are 1 to "),
-        (("ask", " ", "--answer", "Paris"), "query "),
+        (("ask", " ", "--answer", "Paris"), "the prompt is empty"),
         (("attribute", "none.jsonl", "--out", "run"), "no file 'none.jsonl'"),
     ],
 )
@@ -241,6 +241,17 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
     locant_: Command, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
     assert refused(locant_(*words), tmp_path).startswith(said)
+
+
+def test_a_page_takes_neither_a_files_place_nor_another_runs(locant_: Command, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    said = refused(locant_(*PARIS, "--out", "taken"), tmp_path, "taken")
+    assert said == "'taken' is a file, not a folder to write to"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text('{"recipe": "attribute"}')
+    ran = locant_(*PARIS, "--out", "run")
+    assert ran.code == 1 and "holds something else than a question's page" in ran.err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from locant import __version__
 from locant.errors import LocantError
+from locant.languages import gap
 
 if TYPE_CHECKING:
     from locant.models import LanguageModel
@@ -93,13 +94,17 @@ def ask(
     debug: DebugOption = False,
 ) -> None:
     """One fact: its neurons, what happens when they are touched, and a page that shows it."""
+    if not prompt.strip():
+        raise LocantError("the prompt is empty")
     settings = _settings(method, context.args, seed)
     with _working("loading"):
         from locant import query
         from locant.recipes.ask import ask as ask_model
-        from locant.recipes.saved import save, summary
+        from locant.recipes.saved import refuse_other, save, summary
         from locant.reports import page
 
+        if out_folder is not None:
+            refuse_other(out_folder)
         lm = _load(model, dtype, device, device_map, revision, trust_remote_code)
     with _working("locating"):
         expected = answer or lm.first_word(prompt, language)
@@ -232,10 +237,12 @@ def _load(
     trust_remote_code: bool,
 ) -> LanguageModel:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     import locant
 
+    hub_logging.set_verbosity_error()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     return locant.load(
@@ -282,10 +289,8 @@ def _print_asked(asked: Asked, place: Path) -> None:
     from locant.recipes.saved import neuron_table
 
     query = asked.query
-    out.print(
-        f"[bold]{_plain(query.prompt)} [cyan]{_plain(query.answer)}[/][/]   {_plain(asked.model)}, "
-        f"P = {asked.answer_prob:.3g}, rank {asked.answer_rank}\n"
-    )
+    said = f"[bold]{_plain(query.prompt + gap(query.language))}[cyan]{_plain(query.answer)}[/][/]"
+    out.print(f"{said}   {_plain(asked.model)}, P = {asked.answer_prob:.3g}, rank {asked.answer_rank}\n")
     effects = Table("change of P(answer)", "suppressed (x0)", "enhanced (x2)", box=None, pad_edge=False)
     for rows in zip(*(asked.effects_of(operation) for operation in ("suppress", "enhance")), strict=True):
         effects.add_row(_plain(_what(asked, rows[0])), *(_plain(_change(one)) for one in rows))
@@ -320,8 +325,12 @@ def _change(effect: Effect) -> str:
     """Relative change of the probability: with its interval, or with both probabilities where there is one."""
     change = effect.change
     if change.n == 1:
-        return f"{_percent(change.mean)}%  (P {effect.before:.3g} -> {effect.after:.2g})"
+        return f"{_percent(change.mean)}%  ({_probability(effect.before)} -> {_probability(effect.after)})"
     return f"{_percent(change.mean)}%  [{_percent(change.low)}, {_percent(change.high)}]"
+
+
+def _probability(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
 
 
 def _percent(change: float) -> str:

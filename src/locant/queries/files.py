@@ -50,7 +50,7 @@ def _json_lines(path: Path) -> Rows:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise BadFile(f"{path.name}, line {number}: not JSON ({error.msg})") from None
+            raise BadFile(f"{path.name}, line {number}: not JSON ({error.msg}, character {error.colno})") from None
         if not isinstance(row, dict):
             raise BadFile(f"{path.name}, line {number}: not an object with prompt and answer")
         yield f"line {number}", row

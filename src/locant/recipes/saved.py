@@ -74,7 +74,7 @@ def save(asked: Asked, page: str, folder: Path) -> Path:
     Raises:
         BadFile: the folder holds something else than a question, or cannot be written to.
     """
-    _refuse_other(folder)
+    refuse_other(folder)
     write_whole(folder / "tables" / "neurons.parquet", neuron_table(asked).write_parquet)
     write_whole(folder / "tables" / "effects.parquet", effect_table(asked).write_parquet)
     manifest = {"recipe": "ask", **asdict(asked.made_by), "query": asdict(asked.query), "status": "complete"}
@@ -83,7 +83,14 @@ def save(asked: Asked, page: str, folder: Path) -> Path:
     return place
 
 
-def _refuse_other(folder: Path) -> None:
+def refuse_other(folder: Path) -> None:
+    """Refuse a place that is not a question's, nor empty.
+
+    Raises:
+        BadFile: it is a file, or a folder that holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadFile(f"{str(folder)!r} is a file, not a folder to write to")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     manifest = folder / "manifest.json"
