@@ -32,6 +32,16 @@ def write_text(path: Path, text: str) -> Path:
     return write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
+def refuse_file(path: Path) -> None:
+    """Refuse a file where a folder is to be.
+
+    Raises:
+        BadFile: there is one.
+    """
+    if path.exists() and not path.is_dir():
+        raise BadFile(f"{str(path)!r} is a file, not a folder to write to")
+
+
 def _remove(path: Path) -> None:
     # The folder itself may be what could not be made
     if path.parent.is_dir():

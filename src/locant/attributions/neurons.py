@@ -68,10 +68,7 @@ class AfterActivation:
         return self._start(layer).expand_as(self.run.neurons[layer])
 
     def _start(self, layer: int) -> Float[Tensor, "1 neuron"]:
-        values = self.run.neurons[layer]
-        if self.baseline is None:
-            return torch.zeros_like(values[:1])
-        return self.baseline[layer : layer + 1].to(values)
+        return _baseline_of(layer, self.baseline, self.run.neurons[layer])
 
 
 class BeforeActivation:
@@ -107,10 +104,7 @@ class BeforeActivation:
         return active * (up[:, None] if steps else up)
 
     def _start(self, layer: int) -> Float[Tensor, "1 neuron"]:
-        values = self.run.gates[layer]
-        if self.baseline is None:
-            return torch.zeros_like(values[:1])
-        return self.baseline[layer : layer + 1].to(values)
+        return _baseline_of(layer, self.baseline, self.run.gates[layer])
 
 
 HOOKS: dict[str, Callable[[Run, Baseline | None], Neurons]] = {
@@ -131,6 +125,13 @@ def neurons_of(run: Run, hook: str, baseline: Baseline | None = None) -> Neurons
     if baseline is not None and tuple(baseline.shape) != grid:
         raise UnknownName(f"the baseline's shape is {tuple(baseline.shape)}, but the neurons' is {grid}")
     return HOOKS[hook](run, baseline)
+
+
+def _baseline_of(
+    layer: int, baseline: Baseline | None, values: Float[Tensor, "site neuron"]
+) -> Float[Tensor, "1 neuron"]:
+    """A layer's baseline, zero if none was given, as the values are held."""
+    return torch.zeros_like(values[:1]) if baseline is None else baseline[layer : layer + 1].to(values)
 
 
 def _line(

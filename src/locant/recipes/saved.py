@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from locant.errors import BadFile
-from locant.files import write_text, write_whole
+from locant.files import refuse_file, write_text, write_whole
 from locant.recipes.ask import Asked
 
 
@@ -89,8 +89,7 @@ def refuse_other(folder: Path) -> None:
     Raises:
         BadFile: it is a file, or a folder that holds something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise BadFile(f"{str(folder)!r} is a file, not a folder to write to")
+    refuse_file(folder)
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     manifest = folder / "manifest.json"

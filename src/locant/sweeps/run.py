@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from locant.errors import BadFile
-from locant.files import write_text
+from locant.files import refuse_file, write_text
 
 Manifest = dict[str, object]
 
@@ -39,8 +39,7 @@ class RunFolder:
             BadFile: the folder holds another run, named by its first difference, or something else.
         """
         place = self.path / "manifest.json"
-        if self.path.exists() and not self.path.is_dir():
-            raise BadFile(f"{str(self.path)!r} is a file, not a folder to write to")
+        refuse_file(self.path)
         if place.is_file():
             self._refuse_other(place, manifest)
         elif self.path.is_dir() and any(self.path.iterdir()):
