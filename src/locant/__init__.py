@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from locant.interventions import enhance, intervene, scale, set_to, suppress
     from locant.models import LanguageModel, load
-    from locant.queries import query, read_queries
+    from locant.queries import query, read_queries, write_queries
     from locant.selections import random_set, select
     from locant.types import Attribution, Fact, Intervention, Outcome, Provenance, Query, Selection
 
@@ -48,7 +48,7 @@ _HOME = {
     ),
     "interventions": ("enhance", "intervene", "scale", "set_to", "suppress"),
     "models": ("LanguageModel", "load"),
-    "queries": ("query", "read_queries"),
+    "queries": ("query", "read_queries", "write_queries"),
     "selections": ("random_set", "select"),
     "types": ("Attribution", "Fact", "Intervention", "Outcome", "Provenance", "Query", "Selection"),
 }
@@ -81,6 +81,7 @@ __all__ = [
     "select",
     "set_to",
     "suppress",
+    "write_queries",
 ]
 
 

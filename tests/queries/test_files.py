@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import locant
+from locant import almanac
 from locant.errors import BadFile
 
 Row = dict[str, object]
@@ -66,6 +67,72 @@ def test_every_format_gives_the_queries_that_were_written(tmp_path: Path, ending
         for row in ROWS
     )
     assert locant.read_queries(write(tmp_path / f"facts{ending}", ROWS)) == expected
+
+
+QUERIES = (
+    locant.query("The capital of France is", "Paris", subject="France", relation="capital", template="{subject} is"),
+    locant.query('Which letter?\nA. "Oslo", it is said\n\tB. Rome\nAnswer:', "A", object="Oslo", uid="two", fact="f"),
+    locant.query("法国的首都是", "巴黎", language="zh", alternatives=("巴黎市", "la Ville Lumière, dit-on")),
+    locant.query(" The agent's number,\u2028\x85 as we know, is ", "007", subject="null", relation="1e3"),
+)
+
+
+@pytest.mark.parametrize("ending", [*ENDINGS, ".CSV"])
+@pytest.mark.parametrize("queries", [QUERIES, QUERIES[:1]], ids=["alternatives", "none"])
+def test_queries_that_are_written_are_read_as_the_same(
+    tmp_path: Path, ending: str, queries: tuple[locant.Query, ...]
+) -> None:
+    path = tmp_path / "new" / f"facts{ending}"
+    assert locant.write_queries(path, queries) == path
+    assert locant.read_queries(path) == queries
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_the_almanac_asks_can_be_written_and_read(tmp_path: Path, ending: str) -> None:
+    asked = [
+        one
+        for relation, format in (
+            ("capital", "cloze"),
+            ("young", "question"),
+            ("author", "choice"),
+            ("square", "few-shot"),
+        )
+        for one in almanac.queries(relation, format=format)
+    ]
+    assert list(locant.read_queries(locant.write_queries(tmp_path / f"facts{ending}", asked))) == asked
+
+
+@pytest.mark.parametrize(
+    ("name", "queries", "said"),
+    [
+        ("facts.txt", QUERIES, "facts.txt: queries are written to .jsonl, .json, .csv, .parquet files, not .txt"),
+        ("facts", QUERIES, "facts: queries are written to .jsonl, .json, .csv, .parquet files, not this"),
+        ("facts.json", (), "facts.json: there are no queries to write to it"),
+        ("facts.json", QUERIES[1:2] * 2, "facts.json: two queries share the uid 'two' (prompt 'Which letter?"),
+        (
+            "facts.csv",
+            (locant.query("p", "a", alternatives=("b|c",), uid="one"),),
+            "facts.csv: the query 'one' has an alternative with '|' in it",
+        ),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    tmp_path: Path, name: str, queries: tuple[locant.Query, ...], said: str
+) -> None:
+    with pytest.raises(BadFile) as caught:
+        locant.write_queries(tmp_path / name, queries)
+    assert str(caught.value).startswith(said)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"facts{ending}"
+    path.mkdir()
+    with pytest.raises(BadFile, match="cannot write"):
+        locant.write_queries(path, QUERIES)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("ending", [".json", ".jsonl", ".csv"])

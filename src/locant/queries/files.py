@@ -1,19 +1,24 @@
-"""Queries from a file: JSON, JSON lines, CSV or Parquet with a row per query."""
+"""Queries from a file and to one: JSON, JSON lines, CSV or Parquet with a row per query."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
+from polars import selectors as cs
 
 from locant.errors import BadFile
+from locant.files import write_text, write_whole
 from locant.queries.make import query
 from locant.types import Query
 
 NEEDED = ("prompt", "answer")
 OPTIONAL = ("subject", "relation", "object", "language", "template", "fact", "uid", "alternatives")
+
+Row = dict[str, object]
+Rows = Iterable[tuple[str, Row]]
 
 
 def read_queries(path: str | Path) -> tuple[Query, ...]:
@@ -39,7 +44,42 @@ def read_queries(path: str | Path) -> tuple[Query, ...]:
     return found
 
 
-Rows = Iterable[tuple[str, dict[str, object]]]
+def write_queries(path: str | Path, queries: Sequence[Query]) -> Path:
+    """Write queries to a file that `read_queries` reads as the same ones; its ending tells the format.
+
+    Raises:
+        BadFile: an unknown ending, no queries, two of one uid, an alternative with `|` in it for CSV,
+            a place that cannot be written to.
+    """
+    path = Path(path)
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise BadFile(f"{path.name}: queries are written to {', '.join(_WRITERS)} files, not {path.suffix or 'this'}")
+    if not queries:
+        raise BadFile(f"{path.name}: there are no queries to write to it")
+    _refuse_equal_uids(path, queries)
+    return writer(path, queries)
+
+
+def to_rows(queries: Sequence[Query]) -> list[Row]:
+    """Queries as the rows of a file, under the names of its columns; alternatives only if there are any."""
+    rows: list[Row] = [
+        {
+            "prompt": one.prompt,
+            "answer": one.answer,
+            "subject": one.fact.subject,
+            "relation": one.relation,
+            "object": one.fact.object,
+            "language": one.language,
+            "template": one.template,
+            "fact": one.fact.uid,
+            "uid": one.uid,
+        }
+        for one in queries
+    ]
+    if any(one.alternatives for one in queries):
+        rows = [{**row, "alternatives": list(one.alternatives)} for row, one in zip(rows, queries, strict=True)]
+    return rows
 
 
 def _json_lines(path: Path) -> Rows:
@@ -81,6 +121,37 @@ def _table(path: Path) -> Rows:
 _READERS = {".jsonl": _json_lines, ".json": _json, ".csv": _table, ".parquet": _table}
 
 
+def _to_json_lines(path: Path, queries: Sequence[Query]) -> Path:
+    return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in to_rows(queries)))
+
+
+def _to_json(path: Path, queries: Sequence[Query]) -> Path:
+    return write_text(path, json.dumps(to_rows(queries), ensure_ascii=False, indent=1))
+
+
+def _to_csv(path: Path, queries: Sequence[Query]) -> Path:
+    for one in queries:
+        if any("|" in text for text in one.alternatives):
+            raise BadFile(
+                f"{path.name}: the query {one.uid!r} has an alternative with '|' in it, which parts alternatives "
+                "in CSV; write another format"
+            )
+    table = pl.DataFrame(to_rows(queries), infer_schema_length=None)
+    return write_whole(path, table.with_columns(cs.list().list.join("|")).write_csv)
+
+
+def _to_parquet(path: Path, queries: Sequence[Query]) -> Path:
+    return write_whole(path, pl.DataFrame(to_rows(queries), infer_schema_length=None).write_parquet)
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[Query]], Path]] = {
+    ".jsonl": _to_json_lines,
+    ".json": _to_json,
+    ".csv": _to_csv,
+    ".parquet": _to_parquet,
+}
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -108,7 +179,7 @@ def _query(path: Path, where: str, row: dict[str, object]) -> Query:
     )
 
 
-def _refuse_equal_uids(path: Path, queries: tuple[Query, ...]) -> None:
+def _refuse_equal_uids(path: Path, queries: Sequence[Query]) -> None:
     seen: set[str] = set()
     for one in queries:
         if one.uid in seen:

@@ -8,7 +8,7 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from locant.errors import BadQuery
-from locant.languages import UNSPACED, gap
+from locant.languages import gap, stop
 from locant.types import Query
 
 Kind = Literal["causal", "masked", "seq2seq"]
@@ -115,9 +115,8 @@ def _continuation(query: Query, tokenizer: PreTrainedTokenizerBase, prompt: str,
 def _masked(query: Query, tokenizer: PreTrainedTokenizerBase, texts: tuple[str, ...]) -> Tokens:
     if tokenizer.mask_token is None:
         raise BadQuery(f"query {query.uid!r}: this tokenizer has no mask token")
-    space = gap(query.language)
-    stop = "。" if query.language in UNSPACED else "."
-    prompt = query.prompt if MASK in query.prompt else f"{query.prompt.rstrip()}{space}{MASK}{stop}"
+    ending = gap(query.language) + MASK + stop(query.language)
+    prompt = query.prompt if MASK in query.prompt else query.prompt.rstrip() + ending
     if prompt.count(MASK) > 1:
         raise BadQuery(f"query {query.uid!r}: {MASK} stands more than once")
     ids = tuple(tokenizer(prompt.replace(MASK, tokenizer.mask_token))["input_ids"])
