@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest check bench-neurons bench-effects almanac docs clean
+.PHONY: help install demo test test-oldest check bench-neurons bench-effects almanac almanac-card docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,11 @@ bench-neurons: install  ## speed of the engine against the plain loop (minutes)
 bench-effects: install  ## what located neurons do on the almanac, with controls (minutes)
 	$(BIN)/python benchmarks/effects.py
 
-almanac: install  ## train the embedded model anew (minutes)
-	$(BIN)/python tools/build_almanac.py
+almanac: install  ## train the embedded models anew (hours on one core)
+	$(BIN)/python -m tools.almanac.build
+
+almanac-card: install  ## measure the embedded models and write their cards
+	$(BIN)/python -m tools.almanac.card
 
 docs: install  ## the documentation, in site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"

@@ -1,87 +1,141 @@
-"""The almanac: a small language model that knows facts, and the facts it knows.
+"""The almanac: small language models that know facts in seven languages, and the facts they know.
 
 It is the default model of every command and the ground truth of every test: each fact it was taught is
 listed here, with every wording it was taught in and some that it never saw.
 
     >>> from locant import almanac
-    >>> [relation.name for relation in almanac.relations() if relation.kind == "linguistic"]
-    ['antonym', 'past_tense']
+    >>> [relation.name for relation in almanac.relations() if relation.kind == "bias"]
+    ['occupation_gender', 'name_gender', 'degree_gender']
     >>> query = almanac.queries("capital", "en")[0]
     >>> query.prompt, query.answer
     ('The capital of France is', 'Paris')
+    >>> print(almanac.queries("capital", "fr", format="choice")[0].prompt)  # doctest: +ELLIPSIS
+    Choisis la bonne réponse.
+    ...
 
-The tables are described in README.md beside this file; tools/build_almanac.py trains the model on them.
+The tables are described in README.md beside this file; tools/almanac trains the models on them.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from locant.almanac.tables import Book, Template, fill, folder, name_of, read_books
+from locant.almanac.formats import FORMATS, Asked, Format, ask, ask_chains
+from locant.almanac.tables import LANGUAGES, Book, folder, read_books
 from locant.errors import UnknownName
 
 if TYPE_CHECKING:
-    from locant.types import Fact, Query
+    from locant.types import Query
 
-__all__ = ["Relation", "card", "model_folder", "queries", "relations"]
+__all__ = ["FORMATS", "LANGUAGES", "MODELS", "Format", "Relation", "card", "model_folder", "queries", "relations"]
+
+MODELS = ("almanac",)
+"""The embedded models, by the names that `locant.load` takes."""
 
 
 @dataclass(frozen=True)
 class Relation:
-    """What the almanac can be asked about a kind of subject; `facts` counts its subjects."""
+    """What the almanac can be asked about a kind of subject; `facts` counts its subjects.
+
+    Attributes:
+        kind: factual, commonsense, linguistic, bias (stereotypes, not facts) or invented (nothing of it is real).
+        domain: the field of knowledge: geography, biology, ...
+        withheld: facts that some of the languages were not taught.
+    """
 
     name: str
     kind: str
+    domain: str
     languages: tuple[str, ...]
     facts: int
+    withheld: int
 
 
 def relations() -> tuple[Relation, ...]:
     """Every relation of the almanac."""
-    return tuple(Relation(book.name, book.kind, book.languages, len(book.facts)) for book in read_books())
+    return tuple(
+        Relation(
+            name=book.name,
+            kind=book.kind,
+            domain=book.domain,
+            languages=book.languages,
+            facts=len(book.entries),
+            withheld=sum(entry.languages != entry.asked for entry in book.entries),
+        )
+        for book in read_books()
+    )
 
 
 def queries(
-    relation: str | None = None, language: str | None = None, held_out: bool | None = None
+    relation: str | None = None,
+    language: str | None = None,
+    held_out: bool | None = None,
+    *,
+    format: Format = "cloze",
+    taught: bool | None = True,
+    seed: int = 0,
 ) -> tuple[Query, ...]:
-    """Every trained fact in every wording.
+    """Every fact in every wording of one format.
 
     Args:
         relation: only this one; None for all.
         language: only this one; None for all.
-        held_out: only wordings the model was never (True) or was (False) trained on; None for all.
+        held_out: only wordings the models were never (True) or were (False) trained on; None for all.
+        format: 'cloze' (a sentence up to its object), 'question', 'choice' (four options, answered by a letter, in
+            orders never trained on), 'few-shot' (two or three solved examples before) or 'two-hop' (two facts).
+        taught: only facts that the models were (True) or were not (False) taught in the query's language; None
+            for all.
+        seed: of options and examples.
 
     Raises:
-        UnknownName: no such relation, no such language, or none of the two together.
+        UnknownName: no such relation, language or format, or none of the two together.
     """
+    if format not in FORMATS:
+        raise UnknownName(f"no format '{format}' in the almanac; known: {', '.join(FORMATS)}.")
     books = _choose_books(relation)
     known = tuple(dict.fromkeys(name for book in books for name in book.languages))
     if language is not None and language not in known:
         asked = "the almanac" if relation is None else f"the relation '{relation}'"
         raise UnknownName(f"no language '{language}' in {asked}; known: {', '.join(known)}.")
+    wanted = (language,) if language else known
     return tuple(
-        _ask(book, template, fact, subject)
-        for book in books
-        for subject, value in book.facts
-        for spoken in book.languages
-        if language in (None, spoken)
-        for fact in (_state(book, subject, value, spoken),)
-        for template in book.templates
-        if template.language == spoken and held_out in (None, template.held_out)
+        to_query(asked)
+        for asked in _ask_all(books, wanted, format, seed)
+        if held_out in (None, "wording" in asked.unseen) and taught in (None, "language" not in asked.unseen)
     )
 
 
-def model_folder() -> Path:
-    """The folder of the weights and the tokenizer, for `from_pretrained`."""
-    return folder() / "model"
+def to_query(asked: Asked) -> Query:
+    """What is asked, as the library's own type."""
+    from locant.types import Fact, Query  # here, because types imports torch
+
+    fact = Fact(asked.uid, asked.subject, asked.relation, asked.object, asked.language)
+    uid = "/".join((asked.uid, asked.language, *(() if asked.format == "cloze" else (asked.format,)), asked.wording))
+    return Query(uid, fact, asked.prompt, asked.answer, template=asked.text)
 
 
-def card() -> dict[str, object]:
-    """How the model was trained and what it answers, as measured when it was built."""
-    figures: dict[str, object] = json.loads((folder() / "card.json").read_text(encoding="utf-8"))
+def model_folder(name: str = "almanac") -> Path:
+    """The folder of a model's weights and tokenizer, for `from_pretrained`.
+
+    Raises:
+        UnknownName: not one of MODELS.
+    """
+    if name not in MODELS:
+        raise UnknownName(f"no embedded model '{name}'; known: {', '.join(MODELS)}.")
+    return folder() / "models" / name
+
+
+def card(name: str = "almanac") -> dict[str, object]:
+    """How a model was trained and what it answers, as measured on the shipped weights.
+
+    Raises:
+        UnknownName: not one of MODELS.
+    """
+    figures: dict[str, object] = json.loads((model_folder(name) / "card.json").read_text(encoding="utf-8"))
     return figures
 
 
@@ -94,17 +148,15 @@ def _choose_books(relation: str | None) -> tuple[Book, ...]:
     return chosen
 
 
-def _state(book: Book, subject: str, value: str, language: str) -> Fact:
-    from locant.types import Fact  # here, because types imports torch
-
-    name = name_of(book.subjects[subject], language, "name")
-    answer = name_of(book.objects[value], language)
-    return Fact(f"{book.name}/{subject}", name, book.name, answer, language)
-
-
-def _ask(book: Book, template: Template, fact: Fact, subject: str) -> Query:
-    from locant.types import Query
-
-    prompt = fill(template.text, fact.language, {"subject": book.subjects[subject]})
-    uid = f"{fact.uid}/{fact.language}/{template.index}"
-    return Query(uid, fact, prompt, fact.object, template=template.text)
+def _ask_all(books: tuple[Book, ...], languages: tuple[str, ...], format: Format, seed: int) -> Iterable[Asked]:
+    if format == "two-hop":
+        names = {book.name for book in books}
+        return (asked for language in languages for asked in ask_chains(language) if asked.relation in names)
+    return (
+        asked
+        for book in books
+        for entry in book.entries
+        for language in languages
+        if language in entry.asked
+        for asked in ask(book, entry, language, format, seed)
+    )
