@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import polars as pl
 import pytest
+from jaxtyping import config
 
 import locant
 from families import tiny, tokenizer
@@ -203,6 +205,86 @@ def test_version_models_and_methods_are_told(locant_: Command) -> None:
     assert all(name in locant_("methods").out for name in METHODS)
 
 
+def test_the_almanac_lists_its_relations_and_counts_its_facts(locant_: Command) -> None:
+    relations = almanac.relations()
+    told = locant_("almanac", "list")
+    assert (told.code, told.err) == (0, "")
+    lines = told.out.splitlines()
+    assert [line.split()[0] for line in lines[1 : len(relations) + 1]] == [one.name for one in relations]
+    assert lines[1].split() == [
+        "capital",
+        "factual",
+        "geography",
+        str(relations[0].facts),
+        str(relations[0].withheld),
+        "all",
+    ]
+    facts = sum(one.facts for one in relations)
+    assert f"{len(relations)} relations, {facts} facts, 7 languages: en, fr, fi, hu, ja, ko, zh" in lines
+    assert all(len(line) <= 80 for line in lines)
+    found = json.loads(locant_("almanac", "list", "--json").out)
+    assert found["facts"] == facts
+    assert [one["name"] for one in found["relations"]] == [one.name for one in relations]
+    assert [one["language"] for one in found["languages"]] == ["en", "fr", "fi", "hu", "ja", "ko", "zh"]
+    for one in found["languages"]:
+        asked, withheld = (
+            {query.fact.uid for query in almanac.queries(language=one["language"], format="question", taught=taught)}
+            for taught in (None, False)
+        )
+        assert (one["facts"], one["withheld"]) == (len(asked), len(withheld))
+        assert one["relations"] == len({uid.split("/")[0] for uid in asked})
+
+
+def test_the_almanac_is_listed_without_torch() -> None:
+    code = (
+        "import atexit, sys; sys.argv = ['locant', 'almanac', 'list']; from locant.cli import main; "
+        "atexit.register(lambda: print('torch' in sys.modules or 'transformers' in sys.modules)); main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.endswith("\nFalse\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ((), {}),
+        (("--held-out",), {"held_out": True}),
+        (("--trained",), {"held_out": False}),
+        (("--withheld",), {"taught": False}),
+        (("--format", "choice", "--seed", "5"), {"format": "choice", "seed": 5}),
+        (("--language", "ja", "--format", "few-shot"), {"language": "ja", "format": "few-shot"}),
+    ],
+)
+def test_the_almanacs_queries_are_lines_of_json(
+    locant_: Command, tmp_path: Path, words: tuple[str, ...], settings: dict[str, Any]
+) -> None:
+    ran = locant_("almanac", "queries", "--relation", "landmark_country", *words)
+    assert (ran.code, ran.err) == (0, "")
+    (tmp_path / "said.jsonl").write_text(ran.out)
+    expected = almanac.queries("landmark_country", **settings)
+    assert expected and locant.read_queries(tmp_path / "said.jsonl") == expected
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
+def test_the_almanacs_queries_go_to_a_file_that_attribute_reads(
+    locant_: Command, tmp_path: Path, ending: str
+) -> None:
+    ran = locant_("almanac", "queries", "--relation", "capital", "--limit", "30", "--out", f"new/facts.{ending}")
+    assert ran == Ran(0, f"30 queries: new/facts.{ending}\n", "")
+    assert folders(tmp_path) == [f"new/facts.{ending}"]
+    assert locant.read_queries(tmp_path / "new" / f"facts.{ending}") == almanac.queries("capital")[:30]
+
+
+def test_the_almanacs_queries_are_told_as_json(locant_: Command) -> None:
+    words = ("almanac", "queries", "--relation", "young", "--limit", "2", "--json")
+    rows = json.loads(locant_(*words).out)
+    assert [row["uid"] for row in rows] == [query.uid for query in almanac.queries("young")[:2]]
+    assert set(rows[0]) == {
+        "prompt", "answer", "subject", "relation", "object", "language", "template", "fact", "uid",
+    }  # fmt: skip
+    assert json.loads(locant_(*words, "--out", "two.csv").out) == {"queries": 2, "file": "two.csv"}
+
+
 def test_help_takes_less_than_a_second_of_the_processor() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     code = "import sys; sys.argv = ['locant', '--help']; from locant.cli import main; main()"
@@ -235,12 +317,24 @@ def refused(ran: Ran, here: Path, *left: str) -> str:
         ((*PARIS, "--top", "1000000"), "cannot take the top 1000000: there are 1 to "),
         (("ask", " ", "--answer", "Paris"), "the prompt is empty"),
         (("attribute", "none.jsonl", "--out", "run"), "no file 'none.jsonl'"),
+        (("almanac", "queries", "--relation", "planets"), "no relation 'planets' in the almanac; known: capital, "),
+        (("almanac", "queries", "--relation", "author", "--language", "zh"), "no language 'zh' in the relation"),
+        (("almanac", "queries", "--relation", "young", "--withheld"), "the almanac has no such queries"),
+        (("almanac", "queries", "--relation", "young", "--out", "a.txt"), "a.txt: queries are written to .jsonl, "),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(
     locant_: Command, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
     assert refused(locant_(*words), tmp_path).startswith(said)
+
+
+def test_a_format_the_almanac_has_not_is_refused_with_those_it_has(
+    locant_: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # the type checks of tests would refuse it first
+    said = refused(locant_("almanac", "queries", "--format", "riddle"), tmp_path)
+    assert said == "no format 'riddle' in the almanac; known: cloze, question, choice, few-shot, two-hop."
 
 
 def test_a_page_takes_neither_a_files_place_nor_another_runs(locant_: Command, tmp_path: Path) -> None:
@@ -318,6 +412,8 @@ def test_a_query_that_cannot_be_asked_is_named_and_nothing_is_written(locant_: C
         ((*PARIS, "--rule"), "--rule takes a value"),
         (("ask",), "Missing argument 'PROMPT'"),
         (("attribute", "facts.jsonl"), "Missing option '--out'"),
+        (("almanac", "queries", "--limit", "0"), "'--limit': "),
+        (("almanac", "count"), "No such command 'count'"),
         (("tell",), "No such command 'tell'"),
     ],
 )
