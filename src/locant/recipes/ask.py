@@ -164,16 +164,14 @@ def unrelated_queries(lm: LanguageModel, query: Query, count: int, seed: int) ->
     A model that does not know the almanac's facts still answers something; what it says is what an
     intervention could break.
     """
-    known = almanac.queries(held_out=False)
-    language = query.language if any(one.language == query.language for one in known) else "en"
+    language = query.language if query.language in almanac.LANGUAGES else "en"
+    of_the_world = {one.name for one in almanac.relations() if one.kind not in ("bias", "invented")}
+    known = [one for one in almanac.queries(language=language, held_out=False) if one.relation in of_the_world]
     relation = query.relation or _relation_of(query, known)
     others = [
         one
         for one in known
-        if one.language == language
-        and one.relation != relation
-        and one.answer != query.answer
-        and one.fact.subject not in query.prompt
+        if one.relation != relation and one.answer != query.answer and one.fact.subject not in query.prompt
     ]
     random.Random(seed).shuffle(others)
     # Some tokens have no text that leads back to them; twice the count leaves enough
@@ -183,11 +181,7 @@ def unrelated_queries(lm: LanguageModel, query: Query, count: int, seed: int) ->
 
 def _relation_of(query: Query, known: Sequence[Query]) -> str:
     """The relation of a query that does not say: that of an almanac fact it speaks of; "" if there is none."""
-    spoken_of = (
-        one.relation
-        for one in known
-        if one.language == query.language and one.answer == query.answer and one.fact.subject in query.prompt
-    )
+    spoken_of = (one.relation for one in known if one.answer == query.answer and one.fact.subject in query.prompt)
     return next(spoken_of, "")
 
 
