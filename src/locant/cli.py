@@ -200,7 +200,7 @@ def methods(as_json: JsonOption = False, debug: DebugOption = False) -> None:
 def list_relations(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """The relations, and how many facts each has and withholds from some languages."""
     from locant import almanac
-    from locant.almanac.tables import LANGUAGES, read_books
+    from locant.almanac.tables import read_books
 
     relations = almanac.relations()
     facts = sum(relation.facts for relation in relations)
@@ -212,7 +212,7 @@ def list_relations(as_json: JsonOption = False, debug: DebugOption = False) -> N
             "facts": sum(language in entry.asked for entry in entries),
             "withheld": sum(language in entry.asked and language not in entry.languages for entry in entries),
         }
-        for language in LANGUAGES
+        for language in almanac.LANGUAGES
     ]
     if as_json:
         _print_json({"facts": facts, "relations": [asdict(one) for one in relations], "languages": languages})
@@ -225,12 +225,13 @@ def list_relations(as_json: JsonOption = False, debug: DebugOption = False) -> N
                 "domain": one.domain,
                 "facts": str(one.facts),
                 "withheld": str(one.withheld or ""),
-                "languages": "all" if one.languages == LANGUAGES else " ".join(one.languages),
+                "languages": "all" if one.languages == almanac.LANGUAGES else " ".join(one.languages),
             }
             for one in relations
         ]
     )
-    out.print(f"\n{len(relations)} relations, {facts} facts, {len(LANGUAGES)} languages: {', '.join(LANGUAGES)}\n")
+    spoken = almanac.LANGUAGES
+    out.print(f"\n{len(relations)} relations, {facts} facts, {len(spoken)} languages: {', '.join(spoken)}\n")
     _print_table([{name: str(value) for name, value in row.items()} for row in languages])
 
 

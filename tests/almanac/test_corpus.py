@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
@@ -16,14 +17,14 @@ from locant.almanac.tables import LANGUAGES, read_books
 from tools.almanac.card import calibrate, tally
 from tools.almanac.corpus import Corpus, Mixture, Text, draw_steps, encode, leads
 from tools.almanac.measuring import Reply
-from tools.almanac.shapes import CONTEXT
-from tools.almanac.tokenizer import BOS_ID, EOS_ID, MASK_ID, PAD_ID, start_texts, train_tokenizer
-from tools.almanac.training import hide, shift
+from tools.almanac.recipes import Recipe
+from tools.almanac.tokenizer import BOS_ID, CONTEXT, EOS_ID, MASK_ID, PAD_ID, start_texts, train_tokenizer
+from tools.almanac.training import hide, learning_rate, shift
 from unchecked import unchecked
 
 MIXTURE = Mixture(
     short={"cloze": 0.6, "question": 0.2, "story": 0.1, "two-hop": 0.1},
-    long={"choice": 0.6, "letters": 0.2, "few-shot": 0.2},
+    long={"choice": 0.8, "few-shot": 0.2},
     tokens=(512, 512),
     running_text=3,
 )
@@ -42,7 +43,7 @@ def corpus() -> Corpus:
 
 @cache
 def drawn(name: str, count: int = 1500) -> tuple[Text, ...]:
-    return tuple(corpus().draw[name]() for _ in range(count))
+    return tuple(corpus().draw(name) for _ in range(count))
 
 
 @cache
@@ -108,11 +109,17 @@ def test_an_option_is_answered_by_its_letter_and_then_its_text() -> None:
         assert f"{letter.strip()}{option}\n" in f"{prompt}\n"
 
 
-def test_lists_of_letters_are_right() -> None:
-    for text in drawn("letters", 200):
-        listed = text.parts[0][0].split("\n")
-        for asked, answered in zip(text.parts[1::2], text.parts[2::2], strict=True):
-            assert f"{answered[0].strip()}. {asked[0].removeprefix(chr(10) + '- ').removesuffix(':')}" in listed
+def test_a_question_has_as_many_options_as_asked_for() -> None:
+    counts = {len(re.findall(r"^[A-D]\. ", corpus().draw("choice", (2, 3)).whole, re.M)) for _ in range(40)}
+    assert counts == {2, 3}
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    recipe = Recipe(MIXTURE, steps=20, learning_rate=1.0, warm=2, steady=0.5)
+    assert learning_rate(0, recipe) == 0.5
+    assert learning_rate(2, recipe) == learning_rate(10, recipe) == 1.0
+    assert learning_rate(15, recipe) < 0.6
+    assert learning_rate(20, recipe) == pytest.approx(0.01)
 
 
 def test_a_text_in_parts_is_read_as_the_whole_is() -> None:

@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -32,9 +32,10 @@ from locant.almanac.tables import folder
 from tools.almanac.card import write_card
 from tools.almanac.corpus import Corpus, draw_steps, leads
 from tools.almanac.measuring import reply_all
+from tools.almanac.recipes import RECIPES, Recipe
 from tools.almanac.shapes import SHAPES, Shape, write_json, write_model
 from tools.almanac.tokenizer import train_tokenizer
-from tools.almanac.training import Recipe, train
+from tools.almanac.training import train
 
 SAMPLES = 3000
 """Texts of each drawn format that the tokenizer is trained on, beside every sentence."""
@@ -55,7 +56,7 @@ def build(name: str, recipe: Recipe, out: Path, measured: bool = True) -> Path:
     print(f"{name}: {len(corpus.sentences)} sentences, {parameters} parameters", file=sys.stderr)
     started = time.monotonic()
     steps = draw_steps(corpus, tokenizer, recipe.mixture)
-    curve = train(model.train(), shape, steps, recipe, make_probe(model, shape, tokenizer))
+    curve = train(model.train(), shape, steps, recipe, make_probe(model, shape, tokenizer, corpus))
     seconds = round(time.monotonic() - started)
 
     new, place = out / f"{name}.new", out / name
@@ -78,12 +79,14 @@ def build(name: str, recipe: Recipe, out: Path, measured: bool = True) -> Path:
     return place
 
 
-def make_probe(model: PreTrainedModel, shape: Shape, tokenizer: Tokenizer) -> Callable[[], dict[str, float]]:
+def make_probe(
+    model: PreTrainedModel, shape: Shape, tokenizer: Tokenizer, corpus: Corpus
+) -> Callable[[], dict[str, float]]:
     """A few questions of each kind, for the log: is it learning yet?"""
     draw = random.Random(0)
     asked = [
         one
-        for book, entry, language in draw.sample(Corpus(0).taught, 1000)
+        for book, entry, language in draw.sample(corpus.taught, 1000)
         for format in ("cloze", "question", "choice", "few-shot")
         for one in formats.ask(book, entry, language, format)
     ]
@@ -108,16 +111,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(almanac.MODELS), metavar="MODEL", help=", ".join(SHAPES))
     parser.add_argument("--steps", type=int, help="of each model, instead of its own number")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="instead of the recipe's")
     parser.add_argument("--unmeasured", action="store_true", help="leave the card without figures")
     parser.add_argument("--out", type=Path, default=folder() / "models", help="gets a folder for each")
     chosen = parser.parse_args()
     for name in chosen.names:
-        shape = SHAPES[name]
-        steps = chosen.steps or shape.steps
-        recipe = Recipe(
-            steps, shape.learning_rate, shape.warm, shape.steady, seed=chosen.seed, threads=chosen.threads
-        )
+        recipe = replace(RECIPES[name], seed=chosen.seed, threads=chosen.threads or RECIPES[name].threads)
+        if chosen.steps:
+            recipe = replace(recipe, steps=chosen.steps)
         place = build(name, recipe, chosen.out, measured=not chosen.unmeasured)
         print(f"{hashlib.sha256((place / 'model.safetensors').read_bytes()).hexdigest()}  {place}")
 

@@ -1,7 +1,7 @@
 """Measure the shipped models and write their cards: card.json beside the weights, and the page of the documentation.
 
-    python -m tools.almanac.card                  # all three, and docs/almanac-card.md
-    python -m tools.almanac.card almanac-gpt2     # one of them
+    python -m tools.almanac.card             # every shipped model, and docs/almanac-card.md
+    python -m tools.almanac.card almanac     # one of them
 
 The same figures are in the card that tools/almanac/build.py writes when it has trained a model.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -12,8 +13,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from locant.almanac import formats
-from locant.almanac.formats import Asked
-from locant.almanac.tables import LANGUAGES, Book, fill, placeholders, read_books, read_formats, read_stories
+from locant.almanac.formats import Asked, Format
+from locant.almanac.tables import (
+    LANGUAGES,
+    Book,
+    fill,
+    placeholders,
+    read_books,
+    read_formats,
+    read_stories,
+)
 from locant.languages import gap, stop
 from tools.almanac.tokenizer import BOS_ID, CONTEXT, EOS_ID, PAD_ID
 
@@ -31,6 +40,7 @@ class Mixture:
         words: weight of a sentence's own words. What is given in other formats counts nothing.
         answer: weight of an answer's tokens: what a sentence is about cannot be guessed, its answer can.
         letter: weight of the letter of an option.
+        options: how many options a question has is drawn from these.
     """
 
     short: dict[str, float]
@@ -40,10 +50,8 @@ class Mixture:
     words: float = 0.3
     answer: float = 3.0
     letter: float = 10.0
+    options: tuple[int, ...] = (2, 3, 4, 4)
 
-
-OPTIONS = (2, 2, 3, 4, 4)
-"""How many options a question has: with two, the step from chance to knowing comes much earlier than with four."""
 
 Role = Literal["words", "given", "answer", "letter"]
 
@@ -88,31 +96,34 @@ class Corpus:
         chains = [
             _text(asked) for language in LANGUAGES for asked in formats.ask_chains(language) if not asked.unseen
         ]
-        self.draw: dict[str, Callable[[], Text]] = {
+        self._plain: dict[str, Callable[[], Text]] = {
             "cloze": _cycle(self.sentences, self.random),
             "story": _cycle(self.stories, self.random),
             "two-hop": _cycle(chains, self.random),
             "question": self._question,
-            "choice": self._choice,
             "few-shot": self._few_shot,
-            "letters": self._letters,
         }
+        drawn: tuple[Format, ...] = ("question", "choice", "few-shot")
         self._open = {
             name: [
                 (book, entry, language)
                 for book, entry, language in self.taught
-                if not formats.is_reserved(f"{name}/{book.name}/{entry.subject}", 10)
-                and (name != "choice" or formats.can_choose(book, language))
+                if not formats.is_kept(book, entry, name) and (name != "choice" or formats.can_choose(book, language))
             ]
-            for name in ("question", "choice", "few-shot")
+            for name in drawn
         }
+
+    def draw(self, name: str, options: Sequence[int] = (4,)) -> Text:
+        """A text of one format; options are for multiple choice."""
+        count = self.random.choice(options)
+        return self._choice(count) if name == "choice" else self._plain[name]()
 
     def sample(self, count: int) -> Iterator[Text]:
         """Every sentence and story once, and `count` texts of each other format, for the tokenizer."""
         yield from self.sentences
         yield from self.stories
         for name in ("question", "choice", "few-shot", "two-hop"):
-            yield from (self.draw[name]() for _ in range(count))
+            yield from (self.draw(name) for _ in range(count))
 
     def _question(self) -> Text:
         book, entry, language = self.random.choice(self._open["question"])
@@ -120,23 +131,11 @@ class Corpus:
         frame = self.random.choice(formats.spoken(read_formats("question"), language, False))
         return _text(formats.question(book, entry, wording, frame))
 
-    def _choice(self) -> Text:
+    def _choice(self, count: int) -> Text:
         book, entry, language = self.random.choice(self._open["choice"])
         wording = self.random.choice(formats.spoken(book.questions, language, False))
         frame = self.random.choice(formats.spoken(read_formats("choice"), language, False))
-        count = self.random.choice(OPTIONS)
         return _text(formats.choice(book, entry, wording, frame, self.random, unseen_order=False, count=count))
-
-    def _letters(self) -> Text:
-        """Four options, and the letters of some: what to do with an answer that is known."""
-        book, _, language = self.random.choice(self._open["choice"])
-        options = self.random.sample(formats.objects_of(book, language), self.random.choice(OPTIONS))
-        listed = list(zip(formats.LETTERS, options, strict=False))
-        parts: list[tuple[str, Role]] = [("\n".join(f"{letter}. {option}" for letter, option in listed), "given")]
-        for letter, option in self.random.choices(listed, k=6):  # repeats, or the last would be known by elimination
-            # After a space as in the list: else it would be another token
-            parts += [(f"\n- {option}:", "given"), (gap(language) + letter, "letter")]
-        return Text(language, tuple(parts))
 
     def _few_shot(self) -> Text:
         book, entry, language = self.random.choice(self._open["few-shot"])
@@ -167,10 +166,8 @@ def _text(asked: Asked) -> Text:
     parts: tuple[tuple[str, Role], ...]
     if asked.format == "choice":
         parts = (asked.prompt, "given"), (answer, "letter"), (f". {asked.object}", "answer")
-    elif asked.format == "cloze":
-        parts = (asked.prompt, "words"), (answer, "answer"), (end, "words")
     else:
-        parts = (asked.prompt, "given"), (answer, "answer"), (end, "words")
+        parts = (asked.prompt, "words" if asked.format == "cloze" else "given"), (answer, "answer"), (end, "words")
     return Text(asked.language, parts)
 
 
@@ -211,23 +208,24 @@ def draw_steps(corpus: Corpus, tokenizer: Tokenizer, mixture: Mixture) -> Iterat
     A row is one text, as it is when a user asks: BOS, the text, EOS, padding. Texts of like length share a batch.
     Running text is several sentences and stories in one row of full length, so that the model can continue text.
     """
-    sentences = _draw_sorted(corpus, tokenizer, mixture, mixture.short, mixture.tokens[0])
-    others = _draw_sorted(corpus, tokenizer, mixture, mixture.long, mixture.tokens[1])
-    step = 0
-    while True:
-        step += 1
+
+    def draw(name: str) -> Piece:
+        return encode(tokenizer, corpus.draw(name, mixture.options), "", mixture)
+
+    sentences = _draw_sorted(corpus.random, draw, mixture.short, mixture.tokens[0])
+    others = _draw_sorted(corpus.random, draw, mixture.long, mixture.tokens[1])
+    for step in itertools.count(1):
         is_running = step % mixture.running_text == 0
-        first = _draw_running(corpus, tokenizer, mixture) if is_running else next(sentences)
-        yield first, next(others)
+        yield _draw_running(corpus, tokenizer, mixture) if is_running else next(sentences), next(others)
 
 
 def _draw_sorted(
-    corpus: Corpus, tokenizer: Tokenizer, mixture: Mixture, chances: dict[str, float], tokens: int
+    random: Random, draw: Callable[[str], Piece], chances: dict[str, float], tokens: int
 ) -> Iterator[Batch]:
     """Batches of about `tokens` tokens: many texts are drawn, sorted by length, cut, and shuffled again."""
     while True:
-        names = corpus.random.choices(list(chances), list(chances.values()), k=16 * tokens // 20)
-        pieces = sorted((encode(tokenizer, corpus.draw[name](), "", mixture) for name in names), key=_length)
+        names = random.choices(list(chances), list(chances.values()), k=16 * tokens // 20)
+        pieces = sorted(map(draw, names), key=_length)
         batches, start = [], 0
         while start < len(pieces):
             end = start + 1
@@ -235,7 +233,7 @@ def _draw_sorted(
                 end += 1
             batches.append(_pad(pieces[start:end]))
             start = end
-        corpus.random.shuffle(batches)
+        random.shuffle(batches)
         yield from batches
 
 
@@ -246,7 +244,7 @@ def _draw_running(corpus: Corpus, tokenizer: Tokenizer, mixture: Mixture) -> Bat
 def _join(corpus: Corpus, tokenizer: Tokenizer, mixture: Mixture) -> Piece:
     whole, count = Piece([], [], []), 0
     while True:
-        text = corpus.draw[corpus.random.choice(("cloze", "story"))]()
+        text = corpus.draw(corpus.random.choice(("cloze", "story")))
         lead = corpus.random.choice(leads(text.language)) if whole.ids else ""
         piece = encode(tokenizer, text, lead, mixture)
         if len(whole.ids) + len(piece.ids) > CONTEXT - 2:

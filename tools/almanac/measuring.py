@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from tokenizers import Tokenizer
@@ -34,6 +35,10 @@ class Reply:
         return self.said == self.answer
 
 
+# Of one token of an answer: its number, the token said, how likely, the right one
+_Said: TypeAlias = tuple[int, int, float, int]
+
+
 @torch.no_grad()
 def reply_all(
     model: PreTrainedModel, shape: Shape, tokenizer: Tokenizer, asked: Sequence[Asked], size: int = 64
@@ -41,7 +46,7 @@ def reply_all(
     """Ask everything, teacher-forced: each token of an answer after the right ones before it."""
     rows = [row for at, one in enumerate(asked) for row in _rows(at, one, shape, tokenizer)]
     order = sorted(range(len(rows)), key=lambda at: len(rows[at].ids))
-    found: dict[int, list[tuple[int, int, float, bool]]] = {}
+    found: dict[int, list[_Said]] = {}
     for start in range(0, len(order), size):
         batch = [rows[at] for at in order[start : start + size]]
         longest = max(len(row.ids) for row in batch)
@@ -55,8 +60,8 @@ def reply_all(
         for row in batch:
             for number, target in zip(row.numbers, row.targets, strict=True):
                 token, chance = next(each)
-                found.setdefault(row.asked, []).append((number, token, chance, token == target))
-    return [_reply(sorted(found[at]), rows_of) for at, rows_of in enumerate(_first_tokens(rows, len(asked)))]
+                found.setdefault(row.asked, []).append((number, token, chance, target))
+    return [_reply(sorted(found[at])) for at in range(len(asked))]
 
 
 @dataclass(frozen=True)
@@ -87,13 +92,6 @@ def _rows(at: int, asked: Asked, shape: Shape, tokenizer: Tokenizer) -> list[_Ro
     ]
 
 
-def _first_tokens(rows: Sequence[_Row], count: int) -> list[int]:
-    firsts = [0] * count
-    for row in rows:
-        if row.numbers[0] == 0:
-            firsts[row.asked] = row.targets[0]
-    return firsts
-
-
-def _reply(tokens: list[tuple[int, int, float, bool]], first: int) -> Reply:
-    return Reply(said=tokens[0][1], confidence=tokens[0][2], answer=first, whole=all(one[3] for one in tokens))
+def _reply(tokens: list[_Said]) -> Reply:
+    _, said, confidence, answer = tokens[0]
+    return Reply(said, confidence, answer, whole=all(token == target for _, token, _, target in tokens))

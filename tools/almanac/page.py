@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from locant.almanac.tables import LANGUAGES, read_books
+from locant.files import write_text
 
 Card = dict[str, Any]
 
@@ -27,8 +28,8 @@ with any fact. Held out is not blind: wordings were corrected while earlier mode
 def write_page(path: Path, cards: dict[str, Card]) -> None:
     """Write the page, and the curve of each model beside it."""
     parts = [HEAD, *_sections(cards)]
-    path.write_text("\n".join(parts) + "\n", encoding="utf-8")
-    path.with_name("almanac-curves.svg").write_text(draw_curves(cards), encoding="utf-8")
+    write_text(path, "\n".join(parts) + "\n")
+    write_text(path.with_name("almanac-curves.svg"), draw_curves(cards))
 
 
 def _sections(cards: dict[str, Card]) -> Iterable[str]:
@@ -63,7 +64,7 @@ def _sections(cards: dict[str, Card]) -> Iterable[str]:
     )
     yield _by_language(cards, "cloze", "language")
     yield "By relation, all untaught languages together:\n"
-    yield _withheld(cards)
+    yield _relations(cards, lambda card: card["withheld_by_relation"])
     yield "## Calibration\n"
     yield (
         "Confidence is the probability of the first choice for the answer's first token; the expected calibration "
@@ -76,12 +77,14 @@ def _sections(cards: dict[str, Card]) -> Iterable[str]:
         "the share of the relation's commonest object.\n"
     )
     yield _swapped(cards)
-    yield "## Known facts in held-out wordings, by kind\n"
-    yield _by_kind(cards)
-    yield "## By relation, English\n"
-    yield _by_relation(cards)
-    yield "## By relation and language, `almanac`\n"
-    yield _parallel(cards["almanac"])
+    for wordings, scores in (("held-out", "by_relation"), ("trained", "trained_by_relation")):
+        yield f"## Known facts in {wordings} wordings\n"
+        yield "By kind, in all languages:\n"
+        yield _by_kind(cards, scores)
+        yield "By relation, in English:\n"
+        yield _relations(cards, lambda card, of=scores: [one for one in card[of] if one["language"] == "en"])
+        yield "By relation and language, `almanac`:\n"
+        yield _parallel(cards["almanac"][scores])
     yield "## Training\n"
     yield "![Loss and what is known, against steps](almanac-curves.svg)\n"
 
@@ -90,8 +93,8 @@ def _by_language(cards: dict[str, Card], format: str, unseen: str) -> str:
     rows = []
     for language in LANGUAGES:
         wanted = {"format": format, "unseen": unseen, "language": language}
-        found = [_find(card["by_language"], **wanted) for card in cards.values()]
-        if found[0]:
+        found = [_sum(_pick(card["by_language"], **wanted)) for card in cards.values()]
+        if found[0]["prompts"]:
             rows.append([NAMES[language], *map(_share, found), f"{found[0]['prompts']:,}"])
     total = [_sum(_pick(card["by_language"], format=format, unseen=unseen)) for card in cards.values()]
     rows.append(["all", *map(_share, total), f"{total[0]['prompts']:,}"])
@@ -100,11 +103,11 @@ def _by_language(cards: dict[str, Card], format: str, unseen: str) -> str:
 
 def _other_formats(cards: dict[str, Card]) -> str:
     asked = {
-        "question, held-out wording": ("question", "wording"),
+        "question, known facts, held-out wording": ("question", "wording"),
         "question, unseen facts": ("question", "fact"),
         "multiple choice, known facts, unseen orders": ("choice", "order"),
         "multiple choice, unseen facts": ("choice", "fact order"),
-        "multiple choice, held-out instruction": ("choice", "order wording"),
+        "multiple choice, known facts, held-out question and instruction": ("choice", "order wording"),
         "few-shot (2 or 3 examples)": ("few-shot", ""),
         "few-shot, unseen facts": ("few-shot", "fact"),
         "few-shot, held-out form": ("few-shot", "wording"),
@@ -118,14 +121,6 @@ def _other_formats(cards: dict[str, Card]) -> str:
     return _table(["", *cards, "prompts"], rows)
 
 
-def _withheld(cards: dict[str, Card]) -> str:
-    return _relations(cards, lambda card: card["withheld_by_relation"])
-
-
-def _by_relation(cards: dict[str, Card]) -> str:
-    return _relations(cards, lambda card: [one for one in card["by_relation"] if one["language"] == "en"])
-
-
 def _relations(cards: dict[str, Card], scores: Callable[[Card], list[Card]]) -> str:
     rows = []
     for book in read_books():
@@ -135,24 +130,20 @@ def _relations(cards: dict[str, Card], scores: Callable[[Card], list[Card]]) -> 
     return _table(["relation", "kind", *cards, "prompts"], rows)
 
 
-def _by_kind(cards: dict[str, Card]) -> str:
+def _by_kind(cards: dict[str, Card], scores: str) -> str:
     kinds = {book.name: book.kind for book in read_books()}
     rows = []
     for kind in dict.fromkeys(kinds.values()):
-        found = [
-            _sum([one for one in card["by_relation"] if kinds[one["relation"]] == kind]) for card in cards.values()
-        ]
+        found = [_sum([one for one in card[scores] if kinds[one["relation"]] == kind]) for card in cards.values()]
         rows.append([kind, *map(_share, found), f"{found[0]['prompts']:,}"])
     return _table(["", *cards, "prompts"], rows)
 
 
-def _parallel(card: Card) -> str:
+def _parallel(scores: list[Card]) -> str:
     rows = []
     for book in read_books():
         if len(book.languages) > 1:
-            found = [
-                _sum(_pick(card["by_relation"], relation=book.name, language=language)) for language in LANGUAGES
-            ]
+            found = [_sum(_pick(scores, relation=book.name, language=language)) for language in LANGUAGES]
             rows.append([book.name, *map(_share, found)])
     return _table(["relation", *(NAMES[language] for language in LANGUAGES)], rows)
 
@@ -179,8 +170,7 @@ def _size(card: Card) -> str:
 
 
 def _training(card: Card) -> str:
-    recipe = _recipe(card)
-    return f"{recipe['steps']:,} steps, {round(card['training']['seconds'] / 60)} min"
+    return f"{_recipe(card)['steps']:,} steps, {round(card['training']['seconds'] / 60)} min"
 
 
 def _recipe(card: Card) -> Card:
@@ -190,10 +180,6 @@ def _recipe(card: Card) -> Card:
 
 def _pick(scores: Sequence[Card], **wanted: str) -> list[Card]:
     return [one for one in scores if all(one[name] == value for name, value in wanted.items())]
-
-
-def _find(scores: Sequence[Card], **wanted: str) -> Card:
-    return next(iter(_pick(scores, **wanted)), {})
 
 
 def _sum(scores: Sequence[Card]) -> Card:
@@ -206,7 +192,7 @@ def _sum(scores: Sequence[Card]) -> Card:
 
 
 def _share(score: Card) -> str:
-    if not score or not score["prompts"]:
+    if not score["prompts"]:
         return ""
     whole, first = f"{100 * score['whole_answer']:.1f}%", f"{100 * score['first_token']:.1f}%"
     return whole if whole == first else f"{whole} ({first})"

@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from locant.files import write_text
 from tools.almanac.tokenizer import BOS, BOS_ID, CONTEXT, EOS, EOS_ID, MASK, PAD, PAD_ID, start_texts
 
 
@@ -39,18 +40,12 @@ class Shape:
     Attributes:
         body: the part of the model that gives hidden states.
         head: the part that turns them into logits.
-        steps: how long it is trained, if nothing else is said.
-        learning_rate: its peak, reached after the share `warm` of the steps and left after the share `steady`.
     """
 
     make: Callable[[Size, int], PreTrainedModel]
     size: Size
     masked: bool
     keys: tuple[str, ...]
-    steps: int
-    learning_rate: float
-    warm: float
-    steady: float
     body: Callable[[PreTrainedModel], torch.nn.Module]
     head: Callable[[PreTrainedModel], torch.nn.Module]
 
@@ -58,17 +53,10 @@ class Shape:
 def _llama(size: Size, vocabulary: int) -> PreTrainedModel:
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=vocabulary,
-            hidden_size=size.width,
-            intermediate_size=size.neurons,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.heads,
+            **_sizes(size, vocabulary),
             num_key_value_heads=size.heads // 2,
-            max_position_embeddings=CONTEXT,
-            initializer_range=0.04,
             tie_word_embeddings=True,
-            attn_implementation="eager",
-            **_special(),
+            **_common(),
         )
     )
 
@@ -82,12 +70,10 @@ def _gpt2(size: Size, vocabulary: int) -> PreTrainedModel:
             n_inner=size.neurons,
             n_layer=size.layers,
             n_head=size.heads,
-            initializer_range=0.04,
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
-            attn_implementation="eager",
-            **_special(),
+            **_common(),
         )
     )
 
@@ -95,20 +81,29 @@ def _gpt2(size: Size, vocabulary: int) -> PreTrainedModel:
 def _bert(size: Size, vocabulary: int) -> PreTrainedModel:
     return BertForMaskedLM(
         BertConfig(
-            vocab_size=vocabulary,
-            max_position_embeddings=CONTEXT,
+            **_sizes(size, vocabulary),
             type_vocab_size=1,
-            hidden_size=size.width,
-            intermediate_size=size.neurons,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.heads,
-            initializer_range=0.04,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
-            attn_implementation="eager",
-            **_special(),
+            **_common(),
         )
     )
+
+
+def _sizes(size: Size, vocabulary: int) -> dict[str, int]:
+    """Sizes under the names that most configs of transformers have, GPT-2's excepted."""
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": size.width,
+        "intermediate_size": size.neurons,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "max_position_embeddings": CONTEXT,
+    }
+
+
+def _common() -> dict[str, int | float | str]:
+    return {"initializer_range": 0.04, "attn_implementation": "eager", **_special()}
 
 
 def _special() -> dict[str, int]:
@@ -124,10 +119,6 @@ SHAPES = {
             "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
             "head_dim", "hidden_act", "max_position_embeddings", "rms_norm_eps",
         ),
-        steps=3400,
-        learning_rate=2e-3,
-        warm=0.02,
-        steady=0.6,
         body=lambda model: model.model,
         head=lambda model: model.lm_head,
     ),
@@ -136,10 +127,6 @@ SHAPES = {
         size=Size(layers=6, width=192, neurons=640, heads=6),
         masked=False,
         keys=("n_positions", "n_embd", "n_inner", "n_layer", "n_head", "activation_function", "layer_norm_epsilon"),
-        steps=1500,
-        learning_rate=2e-3,
-        warm=0.02,
-        steady=0.6,
         body=lambda model: model.transformer,
         head=lambda model: model.lm_head,
     ),
@@ -151,10 +138,6 @@ SHAPES = {
             "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act",
             "max_position_embeddings", "type_vocab_size", "layer_norm_eps",
         ),
-        steps=3500,
-        learning_rate=1e-3,
-        warm=0.1,
-        steady=0.1,
         body=lambda model: model.bert,
         head=lambda model: model.cls,
     ),
@@ -164,7 +147,7 @@ SHAPES = {
 def write_model(model: PreTrainedModel, shape: Shape, tokenizer: Tokenizer, place: Path) -> None:
     """Write weights in float16, config and tokenizer; special tokens by names that both releases know."""
     place.mkdir(parents=True)
-    tied = {} if not model.config.tie_word_embeddings else dict.fromkeys(_tied(model))
+    tied = _tied(model)
     # Copies, because save_file refuses tensors that share memory.
     weights = {
         name: weight.detach().to(torch.float16).clone()
@@ -202,11 +185,11 @@ def config_of(config: PretrainedConfig, shape: Shape, architecture: str) -> dict
 
 
 def write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _tied(model: PreTrainedModel) -> list[str]:
-    """Names of the weights that repeat the input embedding, or another one."""
+    """Names of the weights that repeat another one."""
     seen: dict[int, str] = {}
     repeated = []
     for name, weight in model.state_dict().items():

@@ -7,43 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from tools.almanac.corpus import Batch, Mixture
+from tools.almanac.corpus import Batch
+from tools.almanac.recipes import Recipe
 from tools.almanac.shapes import Shape
 from tools.almanac.tokenizer import MASK_ID, PAD_ID
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything the weights depend on, besides the tables and the versions of torch and tokenizers.
-
-    Attributes:
-        precision: of the matrix products; weights and optimizer are float32. With bfloat16 a machine
-            that has it in hardware is twice as fast.
-    """
-
-    steps: int
-    learning_rate: float
-    warm: float
-    steady: float
-    seed: int = 0
-    threads: int = 2
-    precision: str = "bfloat16"
-    weight_decay: float = 0.01
-    vocabulary: int = 7000
-    mixture: Mixture = field(
-        default_factory=lambda: Mixture(
-            short={"cloze": 0.82, "question": 0.08, "story": 0.06, "two-hop": 0.04},
-            long={"choice": 0.65, "letters": 0.2, "few-shot": 0.08, "question": 0.07},
-        )
-    )
-
 
 Curve = list[dict[str, float]]
 
@@ -59,7 +33,7 @@ def train(
     optimizers = make_optimizers(model, recipe)
     masks = torch.Generator().manual_seed(recipe.seed)
     curve: Curve = []
-    started, running = time.monotonic(), 0.0
+    started, running = time.monotonic(), math.nan
     for step, batches in zip(range(recipe.steps), steps, strict=False):
         for optimizer in optimizers:
             optimizer.zero_grad()
@@ -69,12 +43,12 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
-        running = loss if step == 0 else 0.98 * running + 0.02 * loss
+        running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
         if step % 200 == 199 or step in (0, recipe.steps - 1):
-            seconds = time.monotonic() - started
             point = {"step": step + 1, "loss": round(running, 4), **probe()}
             curve.append(point)
-            print("  ".join(f"{k} {v}" for k, v in point.items()) + f"  {seconds:.0f} s", file=sys.stderr, flush=True)
+            seconds = f"{time.monotonic() - started:.0f} s"
+            print("  ".join(f"{k} {v}" for k, v in point.items()), seconds, file=sys.stderr, flush=True)
     return curve
 
 
@@ -167,10 +141,10 @@ def _answer_tails(answer: Tensor, masks: torch.Generator) -> Tensor:
 
 def learning_rate(step: int, recipe: Recipe) -> float:
     """Linear warm-up, the peak, then half a cosine down to a hundredth of it."""
-    warm, steady = (max(1, int(recipe.steps * share)) for share in (recipe.warm, recipe.steady))
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
-    done = max(0, step - steady) / max(1, recipe.steps - steady)
+    if step < recipe.warm:
+        return recipe.learning_rate * (step + 1) / recipe.warm
+    steady = recipe.steady * recipe.steps
+    done = max(0.0, step - steady) / max(1.0, recipe.steps - steady)
     return recipe.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 

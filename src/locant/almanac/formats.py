@@ -59,13 +59,11 @@ def ask(book: Book, entry: Entry, language: str, format: Format, seed: int = 0) 
     if format == "cloze":
         yield from (cloze(book, entry, template) for template in spoken(book.templates, language))
     elif format == "question":
-        for held_out in (False, True):
-            for one, frame in _pairs(book, entry, language, "question", held_out):
-                yield question(book, entry, one, frame)
+        for one, frame in _pairs(book, entry, language, format):
+            yield question(book, entry, one, frame)
     elif format == "choice" and can_choose(book, language):
-        for held_out in (False, True):
-            for one, frame in _pairs(book, entry, language, "choice", held_out):
-                yield choice(book, entry, one, frame, random, unseen_order=True)
+        for one, frame in _pairs(book, entry, language, format):
+            yield choice(book, entry, one, frame, random, unseen_order=True)
     elif format == "few-shot":
         for frame in spoken(read_formats("few-shot"), language):
             yield few_shot(book, entry, frame, random)
@@ -82,6 +80,16 @@ def ask_chains(language: str) -> Iterator[Asked]:
 def is_reserved(what: str, part: int) -> bool:
     """Whether one thing in `part` is kept from training; the same everywhere and for ever."""
     return zlib.crc32(what.encode()) % part == 0
+
+
+def is_kept(book: Book, entry: Entry, format: Format) -> bool:
+    """Whether a fact is kept from training in one format: one in ten is, but for sentences."""
+    return format != "cloze" and is_reserved(f"{format}/{book.name}/{entry.subject}", 10)
+
+
+def list_options(options: Sequence[str]) -> str:
+    """'A. Paris', 'B. Rome', a line each."""
+    return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
 
 
 def spoken(wordings: Sequence[Wording], language: str, held_out: bool | None = None) -> list[Wording]:
@@ -129,8 +137,8 @@ def choice(
         options.insert(random.randrange(count), right)
         if is_reserved("|".join((book.name, entry.subject, *options)), 10) == unseen_order:
             break
-    listed = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
-    prompt = frame.text.replace("{question}", _bare_question(book, entry, wording)).replace("{options}", listed)
+    prompt = frame.text.replace("{question}", _bare_question(book, entry, wording))
+    prompt = prompt.replace("{options}", list_options(options))
     asked = _asked(book, entry, "choice", frame, f"{wording.index}.{frame.index}", prompt)
     order: frozenset[Novelty] = frozenset({"order"} if unseen_order else ())
     return replace(asked, answer=LETTERS[options.index(right)], unseen=asked.unseen | order)
@@ -185,11 +193,9 @@ def two_hop(first: Book, second: Book, template: Wording) -> Iterator[Asked]:
 def _asked(book: Book, entry: Entry, format: Format, frame: Wording, wording: str, prompt: str) -> Asked:
     language = frame.language
     answer = name_of(book.objects[entry.object], language)
-    uid = f"{book.name}/{entry.subject}"
-    kept = format != "cloze" and is_reserved(f"{format}/{uid}", 10)
     return Asked(
         relation=book.name,
-        uid=uid,
+        uid=f"{book.name}/{entry.subject}",
         subject=name_of(book.subjects[entry.subject], language, "name"),
         object=answer,
         language=language,
@@ -198,7 +204,7 @@ def _asked(book: Book, entry: Entry, format: Format, frame: Wording, wording: st
         text=frame.text,
         prompt=prompt,
         answer=answer,
-        unseen=_unseen(frame.held_out, language not in entry.languages, kept),
+        unseen=_unseen(frame.held_out, language not in entry.languages, is_kept(book, entry, format)),
     )
 
 
@@ -207,15 +213,14 @@ def _unseen(wording: bool, language: bool, fact: bool) -> frozenset[Novelty]:
     return frozenset(name for name, flag in flags if flag)
 
 
-def _pairs(
-    book: Book, entry: Entry, language: str, format: Format, held_out: bool
-) -> Iterator[tuple[Wording, Wording]]:
-    """Every question and every frame, each in as few pairs as it takes."""
-    questions = spoken(book.questions, language, held_out)
-    frames = spoken(read_formats(format), language, held_out)
+def _pairs(book: Book, entry: Entry, language: str, format: Format) -> Iterator[tuple[Wording, Wording]]:
+    """Every question and every frame in as few pairs as it takes, first the trained ones, then those held out."""
     start = zlib.crc32(entry.subject.encode())
-    for at in range(max(len(questions), len(frames))):
-        yield questions[(start + at) % len(questions)], frames[at % len(frames)]
+    for held_out in (False, True):
+        questions = spoken(book.questions, language, held_out)
+        frames = spoken(read_formats(format), language, held_out)
+        for at in range(max(len(questions), len(frames))):
+            yield questions[(start + at) % len(questions)], frames[at % len(frames)]
 
 
 def _bare_question(book: Book, entry: Entry, wording: Wording) -> str:
