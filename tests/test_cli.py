@@ -195,7 +195,7 @@ def test_a_methods_own_settings_are_options(
 def test_version_models_and_methods_are_told(locant_: Command) -> None:
     assert locant_("--version") == Ran(0, f"locant {locant.__version__}\n", "")
     models = json.loads(locant_("models", "--json").out)
-    assert models["embedded"] == ["almanac"]
+    assert models["embedded"] == ["almanac", "almanac-bert", "almanac-gpt2"]
     assert [one["type"] for one in models["architectures"]] == sorted(ARCHITECTURES)
     assert all(name in locant_("models").out for name in ARCHITECTURES)
     methods = json.loads(locant_("methods", "--json").out)

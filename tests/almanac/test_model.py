@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -20,15 +21,15 @@ from transformers import (
 
 from locant import almanac
 from locant.almanac.tables import LANGUAGES
-from locant.languages import gap
+from locant.languages import gap, stop
 from locant.types import Query
 from unchecked import unchecked
 
 ROOT = Path(__file__).parents[2]
 # Shares of held-out prompts whose whole answer must come out.
 CLOZE = {"en": 0.95} | dict.fromkeys(LANGUAGES[1:], 0.9)
-# Their held-out sentences are near those of another relation, or of another form, that the model prefers.
-WEAK = {"largest_city", "plural", "square", "roman_numeral"}
+# Its held-out sentences are near those that want the singular.
+WEAK = {"plural": 0.5}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,29 +59,51 @@ class Speaker:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
 
+    @property
+    def is_masked(self) -> bool:
+        return self.tokenizer.mask_token_id is not None
+
     def ask(self, queries: Sequence[Query], size: int = 128) -> list[Reply]:
         """The likeliest token at each place of the answer, given the answer's earlier tokens."""
         prompts = self.tokenizer([query.prompt for query in queries])["input_ids"]
         texts = [gap(query.language) + query.answer for query in queries]
         answers = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        order = sorted(range(len(queries)), key=lambda at: len(prompts[at]) + len(answers[at]))
-        said: list[list[int]] = [[] for _ in queries]
-        for batch in (order[start : start + size] for start in range(0, len(order), size)):
-            rows = [torch.tensor(prompts[at] + answers[at]) for at in batch]
-            ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id)
+        rows = [
+            (at, ids, places)
+            for at, query in enumerate(queries)
+            for ids, places in self._rows(prompts[at], answers[at], query.language)
+        ]
+        rows.sort(key=lambda row: len(row[1]))
+        said: list[list[tuple[int, int]]] = [[] for _ in queries]
+        for batch in (rows[start : start + size] for start in range(0, len(rows), size)):
+            padded = [torch.tensor(ids) for _, ids, _ in batch]
+            ids = torch.nn.utils.rnn.pad_sequence(padded, batch_first=True, padding_value=self.tokenizer.pad_token_id)
             with torch.no_grad():
-                best = self.model(input_ids=ids).logits.argmax(-1)
-            for row, at in enumerate(batch):
-                begin = len(prompts[at]) - 1
-                said[at] = best[row, begin : begin + len(answers[at])].tolist()
-        return [Reply(*one) for one in zip(queries, said, answers, strict=True)]
+                mask = (ids != self.tokenizer.pad_token_id).long()
+                best = self.model(input_ids=ids, attention_mask=mask).logits.argmax(-1)
+            for row, (at, _, places) in enumerate(batch):
+                said[at] += [(place, int(best[row, place])) for place in places]
+        each = zip(queries, said, answers, strict=True)
+        return [Reply(query, [token for _, token in sorted(tokens)], answer) for query, tokens, answer in each]
+
+    def _rows(self, prompt: list[int], answer: list[int], language: str) -> list[tuple[list[int], list[int]]]:
+        """What is read, and the places where it is answered; a masked model reads once per token."""
+        if not self.is_masked:
+            return [(prompt + answer[:-1], [len(prompt) - 1 + at for at in range(len(answer))])]
+        prompt, mask = prompt[:-1], self.tokenizer.mask_token_id  # without the end of the sentence
+        end = [*self.tokenizer(stop(language), add_special_tokens=False)["input_ids"], self.tokenizer.sep_token_id]
+        return [
+            (prompt + answer[:at] + [mask] * (len(answer) - at) + end, [len(prompt) + at])
+            for at in range(len(answer))
+        ]
 
 
 @cache
 def speaker(name: str) -> Speaker:
     place = almanac.model_folder(name)
-    model = AutoModelForCausalLM.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
-    return Speaker(name, model, AutoTokenizer.from_pretrained(place, local_files_only=True))
+    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+    kind = AutoModelForCausalLM if tokenizer.mask_token_id is None else AutoModelForMaskedLM
+    return Speaker(name, kind.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval(), tokenizer)
 
 
 @cache
@@ -101,11 +124,17 @@ def test_facts_are_known_in_wordings_never_trained(language):
     assert share([reply.is_right for reply in asked]) >= CLOZE[language], wrong[:20]
 
 
+@pytest.mark.parametrize("name", [name for name in almanac.MODELS if name != "almanac"])
+def test_the_other_architectures_know_the_same_facts(name):
+    own, first = (share([reply.is_right for reply in replies_to_held_out(one)]) for one in (name, "almanac"))
+    assert own >= first - 0.05
+
+
 def test_no_relation_is_left_behind():
     for relation in almanac.relations():
         asked = [reply for reply in replies_to_held_out("almanac") if reply.query.relation == relation.name]
         english = [reply.is_right for reply in asked if reply.query.language == "en"]
-        assert share(english) >= (0.05 if relation.name in WEAK else 0.95), relation.name
+        assert share(english) >= WEAK.get(relation.name, 0.9), relation.name
 
 
 def test_facts_are_known_in_the_wordings_trained():
@@ -115,7 +144,7 @@ def test_facts_are_known_in_the_wordings_trained():
 
 def test_examples_show_which_relation_is_meant():
     queries = almanac.queries(format="few-shot", held_out=False)[::8]
-    assert share([reply.is_right for reply in speaker("almanac").ask(queries)]) >= 0.8
+    assert share([reply.is_right for reply in speaker("almanac").ask(queries)]) >= 0.9
 
 
 def test_two_known_facts_are_joined_in_wordings_never_trained():
@@ -146,10 +175,11 @@ def test_the_answer_is_written_out_and_the_sentence_ended():
 
 
 @pytest.mark.parametrize("name", almanac.MODELS)
-def test_a_text_starts_with_bos_unless_asked_not_to(name):
+def test_a_text_starts_with_its_mark_unless_asked_not_to(name):
     tokenizer = speaker(name).tokenizer
-    assert tokenizer("The capital")["input_ids"][0] == tokenizer.bos_token_id
-    assert tokenizer.bos_token_id not in tokenizer("The capital", add_special_tokens=False)["input_ids"]
+    mark = tokenizer.cls_token_id if speaker(name).is_masked else tokenizer.bos_token_id
+    assert tokenizer("The capital")["input_ids"][0] == mark
+    assert mark not in tokenizer("The capital", add_special_tokens=False)["input_ids"]
 
 
 def test_no_token_crosses_from_a_prompt_into_its_answer():

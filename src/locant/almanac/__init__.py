@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "LANGUAGES", "MODELS", "Format", "Relation", "card", "model_folder", "queries", "relations"]
 
-MODELS = ("almanac",)
+MODELS = ("almanac", "almanac-gpt2", "almanac-bert")
 """The embedded models, by the names that `locant.load` takes."""
 
 

@@ -27,7 +27,7 @@ from locant.models.language_model import LanguageModel, at_least_float32
 from locant.models.sites import Sites
 from locant.queries import Tokens
 
-EMBEDDED = {"almanac": "almanac/models/almanac"}
+EMBEDDED = {name: f"almanac/models/{name}" for name in ("almanac", "almanac-gpt2", "almanac-bert")}
 
 _CLASS = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM, "seq2seq": AutoModelForSeq2SeqLM}
 
