@@ -10,11 +10,11 @@ import torch
 
 from locant import almanac
 from locant.attributions import attribute
-from locant.errors import BadQuery
 from locant.evaluations import Words, first_tokens, interval, measure, read_answers, relative_change, value_words
 from locant.evaluations.answers import Answers
 from locant.interventions import scale
 from locant.models import LanguageModel
+from locant.recipes.data import can_be_asked
 from locant.selections import random_set, select
 from locant.types import Attribution, Effect, Outcome, Provenance, Query, Selection, Setting
 
@@ -193,14 +193,6 @@ def own_answers(lm: LanguageModel, queries: Sequence[Query]) -> tuple[Query, ...
         query if rank == 1 else replace(query, answer=text, alternatives=())
         for query, rank, text in zip(queries, ranks, said, strict=True)
     ]
-    askable = [query for query in own if _can_be_asked(lm, query)]
+    askable = [query for query in own if can_be_asked(lm, query)]
     ranks = read_answers(lm, askable).rank.tolist()
     return tuple(query for query, rank in zip(askable, ranks, strict=True) if rank == 1)
-
-
-def _can_be_asked(lm: LanguageModel, query: Query) -> bool:
-    try:
-        lm.tokens(query)
-    except BadQuery:
-        return False
-    return True
