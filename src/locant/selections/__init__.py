@@ -2,5 +2,15 @@
 
 from locant.selections.random_sets import random_set
 from locant.selections.select import RULES, select
+from locant.selections.share import consistency_aware, in_at_least, intersection, strongest, union
 
-__all__ = ["RULES", "random_set", "select"]
+__all__ = [
+    "RULES",
+    "consistency_aware",
+    "in_at_least",
+    "intersection",
+    "random_set",
+    "select",
+    "strongest",
+    "union",
+]
