@@ -104,7 +104,7 @@ def record(lm: LanguageModel, sites: Sites, gates: bool = False) -> Run:
         gates: keep the values before the activation function too.
     """
     spec = lm.architecture
-    whole = spec.kind == "masked" or not spec.shares_prefix
+    whole = _runs_whole(lm)
     neurons: dict[int, Tensor] = {}
     joined: dict[int, Tensor] = {}
     gated: dict[int, Tensor] = {}
@@ -151,6 +151,33 @@ def record(lm: LanguageModel, sites: Sites, gates: bool = False) -> Run:
             gates=[_half(value, 0, spec) for value in _in_order(gated)],
             ups=[_half(value, 1, spec) for value in _in_order(upped)],
         )
+
+
+@torch.no_grad()
+def read_neurons(lm: LanguageModel, sites: Sites, gates: bool = False) -> list[Float[Tensor, "site neuron"]]:
+    """Run the model once for its neurons alone: of each layer, the down-projection's input at the sites.
+
+    Args:
+        gates: the values before the activation function instead.
+    """
+    spec = lm.architecture
+    kept: dict[int, Tensor] = {}
+
+    def keep(layer: int, value: Tensor) -> None:
+        kept[layer] = _half(_at(value, sites), 0, spec) if gates else _at(value, sites)
+
+    parts = lm.parts(spec.gate) if gates else lm.downs
+    watching = hooks.watching_outputs if gates else hooks.watching_inputs
+    with hooks.at_rest(lm.model), watching(parts, keep):
+        lm.run(sites)
+    return _in_order(kept)
+
+
+def _runs_whole(lm: LanguageModel) -> bool:
+    """Whether rows are copies of their whole sequence."""
+    spec = lm.architecture
+    # Where attention is changed by column, rows beside a prefix would not be in their answer position's column
+    return spec.kind == "masked" or not spec.shares_prefix or hooks.has_changed_attention(lm.model)
 
 
 def _empty_cache(kind: str) -> DynamicCache | EncoderDecoderCache:
@@ -204,7 +231,7 @@ def rows_within(lm: LanguageModel, memory: int, gradient: bool, length: int) -> 
     """
     size = lm.model.dtype.itemsize
     heads = lm.config.num_attention_heads
-    width = length if lm.architecture.kind == "masked" or not lm.architecture.shares_prefix else 1
+    width = length if _runs_whole(lm) else 1
     block = (14 * lm.hidden + 5 * lm.neurons) * size * width
     attention = heads * (length + ROWS_AT_MOST) * size * width
     logits = 3 * lm.config.vocab_size * 4

@@ -268,6 +268,8 @@ class WholeSequence:
             return None
         if isinstance(value, tuple):
             return tuple(self._repeat(name, one, which) for one in value)
+        if name == "alibi" and isinstance(value, Tensor):  # BLOOM's, of every head of every sequence
+            return value.unflatten(0, (len(self.sites.mask), -1))[which.to(value.device)].flatten(0, 1)
         # What has one entry for all sequences broadcasts as it is
         if isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] == len(self.sites.mask) > 1:
             return value[which.to(value.device)]
