@@ -14,11 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from locant.attributions.activation import activation
+from locant.attributions.amig import amig
 from locant.attributions.dai import dai
 from locant.attributions.exact import exact
 from locant.attributions.gradient_x_activation import gradient_x_activation
 from locant.attributions.random import random
 from locant.attributions.scores import Scores
+from locant.attributions.sig import sig
 from locant.errors import UnknownName
 from locant.models import LanguageModel, at_least_float32, record
 from locant.models.engine import rows_within
@@ -33,6 +35,8 @@ Asked: TypeAlias = tuple[Tokens, tuple[int, ...]]
 METHODS: dict[str, Method] = {
     "dai": dai,
     "exact": exact,
+    "sig": sig,
+    "amig": amig,
     "gradient_x_activation": gradient_x_activation,
     "activation": activation,
     "random": random,
@@ -82,7 +86,7 @@ def attribute(
     if not queries:
         raise UnknownName("there are no queries to attribute")
     asked = [_likeliest(lm, lm.tokens(query)) for query in queries]
-    gradient = method in ("dai", "gradient_x_activation")
+    gradient = method in ("dai", "sig", "amig", "gradient_x_activation")
     rows = rows_within(lm, memory, gradient, max(tokens.length for tokens, _ in asked))
     parts: dict[int, _Part] = {}
     # Neighbours in length share a batch, so that little of it is padding

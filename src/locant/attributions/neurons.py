@@ -7,8 +7,8 @@ Llama. Silencing is nearly the same in both; doubling and integrated gradients a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,9 @@ from locant.errors import UnknownName
 from locant.models import Run, at_least_float32
 
 Baseline = Float[Tensor, "layer neuron"]
+
+Starts: TypeAlias = Sequence[Float[Tensor, "#site neuron"]]
+"""Where paths begin, by layer; one entry may stand for all sites."""
 
 
 @runtime_checkable
@@ -43,9 +46,10 @@ class Neurons(Protocol):
 class AfterActivation:
     """Neurons as the down-projection's input. Their path is walked in what they write, hidden wide."""
 
-    def __init__(self, run: Run, baseline: Baseline | None) -> None:
+    def __init__(self, run: Run, starts: Starts | None, credit_from_zero: bool) -> None:
         self.run = run
-        self.baseline = baseline
+        self.starts = starts
+        self.credit_from_zero = credit_from_zero
 
     def values(self, layer: int) -> Float[Tensor, "site neuron"]:
         return at_least_float32(self.run.neurons[layer])
@@ -62,21 +66,26 @@ class AfterActivation:
         vectors = self.run.lm.value_vectors(layer)
         # The average over the path was taken at hidden width, so this product is the only wide one
         wide = gradient @ vectors.to(gradient.dtype).T
-        return wide * (self.values(layer) - at_least_float32(self._start(layer)))
+        return wide * self._reach(layer)
 
     def ablated(self, layer: int) -> Float[Tensor, "site neuron"]:
         return self._start(layer).expand_as(self.run.neurons[layer])
 
-    def _start(self, layer: int) -> Float[Tensor, "1 neuron"]:
-        return _baseline_of(layer, self.baseline, self.run.neurons[layer])
+    def _reach(self, layer: int) -> Float[Tensor, "site neuron"]:
+        values = self.values(layer)
+        return values if self.credit_from_zero else values - at_least_float32(self._start(layer))
+
+    def _start(self, layer: int) -> Float[Tensor, "#site neuron"]:
+        return _start_of(layer, self.starts, self.run.neurons[layer])
 
 
 class BeforeActivation:
     """Neurons as the activation function's input."""
 
-    def __init__(self, run: Run, baseline: Baseline | None) -> None:
+    def __init__(self, run: Run, starts: Starts | None, credit_from_zero: bool) -> None:
         self.run = run
-        self.baseline = baseline
+        self.starts = starts
+        self.credit_from_zero = credit_from_zero
         self.activations = run.lm.parts(run.lm.architecture.activation)
 
     def values(self, layer: int) -> Float[Tensor, "site neuron"]:
@@ -91,7 +100,7 @@ class BeforeActivation:
         return written
 
     def credit(self, layer: int, gradient: Float[Tensor, "site axis"]) -> Float[Tensor, "site neuron"]:
-        return gradient * (self.values(layer) - at_least_float32(self._start(layer)))
+        return gradient * self._reach(layer)
 
     def ablated(self, layer: int) -> Float[Tensor, "site neuron"]:
         return self._activate(layer, self._start(layer).expand_as(self.run.gates[layer]), steps=False)
@@ -103,11 +112,15 @@ class BeforeActivation:
         up = self.run.ups[layer]
         return active * (up[:, None] if steps else up)
 
-    def _start(self, layer: int) -> Float[Tensor, "1 neuron"]:
-        return _baseline_of(layer, self.baseline, self.run.gates[layer])
+    def _reach(self, layer: int) -> Float[Tensor, "site neuron"]:
+        values = self.values(layer)
+        return values if self.credit_from_zero else values - at_least_float32(self._start(layer))
+
+    def _start(self, layer: int) -> Float[Tensor, "#site neuron"]:
+        return _start_of(layer, self.starts, self.run.gates[layer])
 
 
-HOOKS: dict[str, Callable[[Run, Baseline | None], Neurons]] = {
+HOOKS: dict[str, Callable[[Run, Starts | None, bool], Neurons]] = {
     "post": AfterActivation,
     "pre": BeforeActivation,
 }
@@ -119,23 +132,35 @@ def neurons_of(run: Run, hook: str, baseline: Baseline | None = None) -> Neurons
     Raises:
         UnknownName: hook is neither 'post' nor 'pre', or the baseline has another shape than the neurons.
     """
-    if hook not in HOOKS:
-        raise UnknownName(f"no hook {hook!r}; neurons are read 'post' or 'pre' the activation function")
     grid = (run.lm.layers, run.lm.neurons)
     if baseline is not None and tuple(baseline.shape) != grid:
         raise UnknownName(f"the baseline's shape is {tuple(baseline.shape)}, but the neurons' is {grid}")
-    return HOOKS[hook](run, baseline)
+    return neurons_from(run, hook, None if baseline is None else list(baseline[:, None]))
 
 
-def _baseline_of(
-    layer: int, baseline: Baseline | None, values: Float[Tensor, "site neuron"]
-) -> Float[Tensor, "1 neuron"]:
-    """A layer's baseline, zero if none was given, as the values are held."""
-    return torch.zeros_like(values[:1]) if baseline is None else baseline[layer : layer + 1].to(values)
+def neurons_from(run: Run, hook: str, starts: Starts | None, credit_from_zero: bool = False) -> Neurons:
+    """The neurons of a run, with paths that begin where `starts` says, at zero if it is None.
+
+    Args:
+        credit_from_zero: multiply gradients with the whole value, not with what the path adds to its start.
+
+    Raises:
+        UnknownName: hook is neither 'post' nor 'pre'.
+    """
+    if hook not in HOOKS:
+        raise UnknownName(f"no hook {hook!r}; neurons are read 'post' or 'pre' the activation function")
+    return HOOKS[hook](run, starts, credit_from_zero)
+
+
+def _start_of(
+    layer: int, starts: Starts | None, values: Float[Tensor, "site neuron"]
+) -> Float[Tensor, "#site neuron"]:
+    """Where a layer's paths begin, as the values are held."""
+    return torch.zeros_like(values[:1]) if starts is None else starts[layer].to(values)
 
 
 def _line(
-    start: Float[Tensor, "1 axis"], end: Float[Tensor, "site axis"], points: Float[Tensor, " step"]
+    start: Float[Tensor, "#site axis"], end: Float[Tensor, "site axis"], points: Float[Tensor, " step"]
 ) -> Float[Tensor, "site step axis"]:
     at = points.to(end)[:, None]
     return start[:, None] + at * (end - start)[:, None]

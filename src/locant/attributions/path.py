@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
@@ -15,9 +16,29 @@ from locant.attributions.scores import Scores, Target
 from locant.models import Run
 
 
+@dataclass(frozen=True)
+class Integral:
+    """Scores along a path, and what a layer's must add up to: target(values) - target(start of the path)."""
+
+    scores: Float[Tensor, "site layer neuron"]
+    explained: Float[Tensor, "site layer"]
+
+    @property
+    def error(self) -> Float[Tensor, "site layer"]:
+        return (self.scores.sum(dim=-1) - self.explained).abs()
+
+
 def path_integral(
     run: Run, neurons: Neurons, rungs: Sequence[Quadrature], target: Target, rows: int, tolerance: float = 0.0
 ) -> Scores:
+    """`integrate`, with the completeness error that is left."""
+    found = integrate(run, neurons, rungs, target, rows, tolerance)
+    return Scores(found.scores, found.error)
+
+
+def integrate(
+    run: Run, neurons: Neurons, rungs: Sequence[Quadrature], target: Target, rows: int, tolerance: float = 0.0
+) -> Integral:
     """Credit each neuron of each layer with its part of the answer's probability.
 
     All neurons of a layer move together from the baseline to their values; other layers follow on their own.
@@ -34,35 +55,32 @@ def path_integral(
 
     Source: Dai et al. 2022, arXiv:2104.08696, knowledge attribution; quadrature and refinement are ours.
     """
-    found = _integrate(run, neurons, range(run.lm.layers), rungs[0], target, rows)
-    scores, errors, explained = (torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
+    found = Integral(*_integrate(run, neurons, range(run.lm.layers), rungs[0], target, rows))
+    scores, errors, explained = found.scores, found.error, found.explained
     allowed = tolerance * torch.maximum(explained.abs(), target(run.log_prob).abs().cpu()[:, None])
     coarse = errors > allowed
     for finer in rungs[1:]:
         layers = coarse.any(dim=0).nonzero()[:, 0].tolist()
-        again = _integrate(run, neurons, layers, finer, target, rows)
-        for layer, (better, error, _) in zip(layers, again, strict=True):
-            sites = coarse[:, layer] & (error < errors[:, layer])
-            scores[sites, layer], errors[sites, layer] = better[sites], error[sites]
+        if not layers:
+            break
+        again = Integral(*_integrate(run, neurons, layers, finer, target, rows))
+        closer = coarse[:, layers] & (again.error < errors[:, layers])
+        scores[:, layers] = torch.where(closer[..., None], again.scores, scores[:, layers])
+        errors[:, layers] = torch.where(closer, again.error, errors[:, layers])
         coarse &= errors > allowed
-    return Scores(scores, errors)
-
-
-Part = tuple[Float[Tensor, "site neuron"], Float[Tensor, " site"], Float[Tensor, " site"]]
+    return found
 
 
 def _integrate(
     run: Run, neurons: Neurons, layers: Sequence[int], nodes: Quadrature, target: Target, rows: int
-) -> list[Part]:
-    """Of each layer: its scores, their completeness error, and what its neurons explain."""
+) -> tuple[Float[Tensor, "site layer neuron"], Float[Tensor, "site layer"]]:
+    """Of each layer: its scores, and what its neurons explain."""
     end = target(run.log_prob)
-    parts = []
+    scores, explained = [], []
     for layer, gradient, start in _gradients(run, neurons, layers, nodes, target, rows):
-        credit = neurons.credit(layer, gradient)
-        explained = end.to(start.device) - start
-        error = (credit.sum(dim=1).to(start.device) - explained).abs()
-        parts.append((credit.cpu(), error.cpu(), explained.cpu()))
-    return parts
+        scores.append(neurons.credit(layer, gradient).cpu())
+        explained.append((end.to(start.device) - start).cpu())
+    return torch.stack(scores, dim=1), torch.stack(explained, dim=1)
 
 
 def _gradients(
