@@ -37,7 +37,9 @@ app.add_typer(almanac_app, name="almanac")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-ModelOption = Annotated[str, typer.Option("--model", help="Hub name, folder, or 'almanac'.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="Hub name, folder, or an embedded one: see 'locant models'.")
+]
 MethodOption = Annotated[str, typer.Option(help="How neurons are scored: see 'locant methods'.")]
 TopOption = Annotated[int, typer.Option("--top", min=1, help="How many neurons.")]
 SeedOption = Annotated[int, typer.Option(help="Of every random choice.")]

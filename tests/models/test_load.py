@@ -128,7 +128,8 @@ def test_a_small_pretrained_model_says_what_it_was_taught() -> None:
 @pytest.mark.parametrize("name", ["nobody/nothing", "./no/such/folder", "almanack"])
 def test_a_name_that_is_nowhere_is_refused_in_one_sentence(name: str) -> None:
     said = sentence(lambda: locant.load(name))
-    assert said.startswith(f"no model {name!r}: it is not an embedded model, not a folder here, and the Hub")
+    embedded = "it is not an embedded model (almanac, almanac-gpt2, almanac-bert), not a folder here"
+    assert said.startswith(f"no model {name!r}: {embedded}, and the Hub")
 
 
 def test_a_folder_without_a_model_is_refused_by_its_name(tmp_path: Path) -> None:

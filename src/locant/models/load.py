@@ -121,7 +121,11 @@ def _why_not(name: str, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if Path(name).is_dir():
         return f"the folder {name!r} does not hold a model that can be read: {first}"
-    return f"no model {name!r}: it is not an embedded model, not a folder here, and the Hub did not give it ({first})"
+    embedded = ", ".join(EMBEDDED)
+    return (
+        f"no model {name!r}: it is not an embedded model ({embedded}), not a folder here, "
+        f"and the Hub did not give it ({first})"
+    )
 
 
 def check(lm: LanguageModel) -> None:
