@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import unicodedata
 from dataclasses import asdict
-from functools import cache
-from importlib.resources import files
-from string import Template
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from locant.languages import UNSPACED
 from locant.queries import MASK
 from locant.recipes.ask import Asked
 from locant.reports.figures import effect_bars, layer_bars
 from locant.reports.finding import effects_in_brief, finding, verdict
-from locant.reports.heat_map import heat_map, pack
+from locant.reports.heat_map import PackedGrid, heat_map, pack
 from locant.reports.numbers import count, ordinal, probability, score, share
 from locant.reports.recipe import command_of, controls, made_with, python_of, score_unit, units
+from locant.reports.shell import fill, plain, read, shell
 from locant.reports.tables import (
     answer_bars,
     definitions,
@@ -30,7 +24,7 @@ from locant.reports.tables import (
     has_white_space,
     neuron_table,
 )
-from locant.reports.text import escape, script_json
+from locant.reports.text import escape
 
 OPERATIONS = {
     "suppress": "Silenced: activations set to zero",
@@ -40,13 +34,16 @@ OPERATIONS = {
 
 def page(asked: Asked) -> str:
     """The page of one question, as HTML text; equal questions give equal bytes."""
-    parts = _head(asked) | _answers(asked) | _effects(asked) | _credit(asked) | _recipe(asked)
-    scripts = {"plotly": get_plotlyjs(), "script": _read("bins.js") + _read("page.js")}
-    policy = (
-        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; base-uri 'none'; "
-        f"form-action 'none'; script-src {' '.join(map(_source, scripts.values()))}"
+    grid = pack(asked.attribution.scores[0])
+    parts = _head(asked) | _answers(asked) | _effects(asked) | _credit(asked, grid) | _recipe(asked)
+    before, space, after = _around_the_answer(asked)
+    return shell(
+        f"{before}{space}{asked.query.answer}{after}",
+        fill("page.html", **parts),
+        {"figure-data": plain(_figures(asked)), "grid-data": asdict(grid)},
+        script=read("bins.js") + read("theme.js") + read("page.js"),
+        style=read("page.css"),
     )
-    return Template(_read("page.html")).substitute(parts, **scripts, policy=policy, style=_read("page.css"))
 
 
 def _head(asked: Asked) -> dict[str, str]:
@@ -54,7 +51,6 @@ def _head(asked: Asked) -> dict[str, str]:
     before, space, after = _around_the_answer(asked)
     return {
         "language": escape(query.language),
-        "title": escape(f"{before}{space}{query.answer}{after}"),
         "prompt": f"<bdi>{escape(before)}</bdi>{space}<mark><bdi>{escape(query.answer)}</bdi></mark>{escape(after)}",
         "model": escape(asked.model),
         "probability": probability(asked.answer_prob),
@@ -101,7 +97,7 @@ def _effects(asked: Asked) -> dict[str, str]:
     }
 
 
-def _credit(asked: Asked) -> dict[str, str]:
+def _credit(asked: Asked, grid: PackedGrid) -> dict[str, str]:
     layers, neurons = asked.selection.grid
     scores = asked.attribution.scores[0]
     shares = asked.layer_share
@@ -110,7 +106,6 @@ def _credit(asked: Asked) -> dict[str, str]:
     held = positive[asked.selection.units[:, 0], asked.selection.units[:, 1]].sum() / positive.sum().clamp(min=1e-30)
     chosen = len(asked.selection)
     some = "The located neuron holds" if chosen == 1 else f"The {count(chosen)} located neurons hold"
-    grid = pack(scores)
     return {
         "map_heading": f"{some} {share(float(held))} of the positive credit",
         "map_label": f"Heat map of scores, {layers} layers by {count(neurons)} neurons; "
@@ -123,24 +118,17 @@ def _credit(asked: Asked) -> dict[str, str]:
         "layers_heading": f"Layer {best} holds the most credit: {share(float(shares[best]))}",
         "neurons": neuron_table(asked),
         "tall": " tall" if chosen > 50 else "",
-        "figures": script_json(_figures(asked)),
-        "grid": script_json(asdict(grid)),
     }
 
 
-def _figures(asked: Asked) -> dict[str, object]:
-    """Every figure's data and layout, by the id of the element it is drawn in."""
+def _figures(asked: Asked) -> dict[str, go.Figure]:
+    """Every figure, by the id of the element it is drawn in."""
     operations = list(dict.fromkeys(one.operation for one in asked.effects))
     figures = {
         f"effect-{place}": effect_bars(tuple(one for one in asked.effects if one.operation == name))
         for place, name in enumerate(operations)
     }
-    figures |= {"map": heat_map(asked), "layers": layer_bars(asked)}
-    return {name: _plain(figure) for name, figure in figures.items()}
-
-
-def _plain(figure: go.Figure) -> object:
-    return json.loads(figure.to_json())
+    return figures | {"map": heat_map(asked), "layers": layer_bars(asked)}
 
 
 def _recipe(asked: Asked) -> dict[str, str]:
@@ -154,13 +142,3 @@ def _recipe(asked: Asked) -> dict[str, str]:
         "unrelated_count": count(len(asked.unrelated)),
         "unrelated": fact_list(asked.unrelated),
     }
-
-
-@cache
-def _read(name: str) -> str:
-    return (files("locant.reports") / name).read_text(encoding="utf-8")
-
-
-def _source(script: str) -> str:
-    """A script as the content security policy names it: no other script may run."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from locant.recipes.ask import Asked
-from locant.reports.figures import FONT
+from locant.reports.drawing import dress
 from locant.reports.numbers import count, score
 from locant.reports.text import plotly, visible
 
@@ -61,17 +61,8 @@ def heat_map(asked: Asked) -> go.Figure:
         ygap=1,
     )
     figure = go.Figure([cells, _rings(asked)])
-    figure.update_layout(
-        template=go.layout.Template(),
-        height=110 + layers * _row_height(layers),
-        margin={"l": 44, "r": 10, "t": 10, "b": 48},
-        font=FONT,
-        paper_bgcolor="var(--paper)",
-        plot_bgcolor="var(--paper)",
-        showlegend=False,
-        hovermode="closest",
-        hoverlabel={"bgcolor": "var(--raised)", "bordercolor": "var(--rule)", "font": FONT, "align": "left"},
-    )
+    dress(figure, height=110 + layers * _row_height(layers))
+    figure.update_layout(margin={"l": 44, "r": 10, "t": 10, "b": 48}, showlegend=False, hovermode="closest")
     figure.update_xaxes(
         title={"text": "neuron", "standoff": 8},
         range=[-0.5, neurons - 0.5],

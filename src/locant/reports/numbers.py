@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from locant.types import Interval
 
@@ -65,6 +66,32 @@ def change(interval: Interval) -> str:
     return f"{_percent(mean, digits)}%{_NBSP}{ends}"
 
 
+def portion(interval: Interval) -> str:
+    """A share of things, with its interval: `63% [52, 74]`."""
+    digits = 1 if 0 < max(interval.mean, interval.low, interval.high) < 0.1 else 0
+    return _with_ends(interval, lambda value: f"{100 * value:.{digits}f}", "%")
+
+
+def points(interval: Interval) -> str:
+    """A difference of two shares or relative changes, in percentage points: `+8 points [3, 13]`."""
+    digits = 0 if max(map(abs, (interval.mean, interval.low, interval.high))) >= 0.02 else 1
+    return _with_ends(interval, lambda value: _percent(value, digits), f"{_NBSP}points")
+
+
+def decimal(interval: Interval) -> str:
+    """A score between 0 and 1, with its interval: `0.35 [0.33, 0.37]`."""
+    return _with_ends(interval, lambda value: f"{value:.2f}".replace("-", _MINUS))
+
+
+def p_value(p: float) -> str:
+    """A test's p: `p = 0.03`, `p < 10⁻⁶`."""
+    if not math.isfinite(p):
+        return "p undefined"
+    if p < 1e-6:
+        return "p < 10⁻⁶"
+    return f"p = {p:.2g}" if p >= 1e-3 else f"p = {_powers(p)}"
+
+
 def relative(value: float) -> str:
     """One relative change: percent, or a ratio if it is more than elevenfold."""
     if abs(value) >= RATIO_FROM:
@@ -79,6 +106,15 @@ def ratio(relative_change: float) -> str:
     """After as a multiple of before."""
     times = 1 + relative_change
     return f"×{times:,.0f}" if 10 <= times < 1e5 else f"×{times:.2g}" if times < 10 else f"×{_powers(times)}"
+
+
+def _with_ends(interval: Interval, shown: Callable[[float], str], unit: str = "") -> str:
+    mean, low, high = interval.mean, interval.low, interval.high
+    if not math.isfinite(mean):
+        return "undefined"
+    if interval.n == 1 or not (math.isfinite(low) and math.isfinite(high)):
+        return f"{shown(mean)}{unit}"
+    return f"{shown(mean)}{unit}{_NBSP}[{shown(low)},{_NBSP}{shown(high)}]"
 
 
 def _percent(value: float, digits: int) -> str:

@@ -15,20 +15,7 @@
     return (value > 0 ? "+" : "") + text.replaceAll("-", "\u2212");
   };
 
-  /** A figure with the colours of the reader's theme in the place of `var(--name)`. */
-  function inTheme(part, isColour = false) {
-    if (Array.isArray(part)) return part.map((one) => inTheme(one, isColour));
-    if (part && typeof part === "object") {
-      return Object.fromEntries(
-        Object.entries(part).map(([key, value]) => [key, inTheme(value, /color/i.test(key))]),
-      );
-    }
-    const name = isColour && /^var\((--[a-z0-9-]+)\)$/.exec(part);
-    return name ? getComputedStyle(document.documentElement).getPropertyValue(name[1]).trim() : part;
-  }
-
   function draw() {
-    const config = { responsive: true, displayModeBar: false, doubleClick: false, plotlyServerURL: "" };
     for (const [name, figure] of Object.entries(figures)) {
       const { data, layout } = inTheme(figure);
       // A finger that moves over the map scrolls the page; the buttons zoom
@@ -37,7 +24,7 @@
         layout.xaxis.range = [view[0] - 0.5, view[1] - 0.5];
         Object.assign(data[0], cells());
       }
-      Plotly.react(name, data, layout, config);
+      Plotly.react(name, data, layout, STILL);
     }
     tell();
   }

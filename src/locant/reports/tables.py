@@ -40,7 +40,7 @@ def effect_table(asked: Asked) -> str:
         for one in asked.effects
     ]
     head = ("operation", "neurons", "asked", "mean P before", "mean P after", "change [95%]", "n")
-    return _table(head, [[escape(cell) for cell in row] for row in rows], numbers=(3, 4, 5, 6))
+    return table(head, [[escape(cell) for cell in row] for row in rows], numbers=(3, 4, 5, 6))
 
 
 def neuron_table(asked: Asked) -> str:
@@ -64,7 +64,7 @@ def neuron_table(asked: Asked) -> str:
             ]
         )
     head = ("rank", "layer", "neuron", "score", "activation", "promotes", "demotes")
-    return _table(head, rows, numbers=(0, 1, 2, 3, 4))
+    return table(head, rows, numbers=(0, 1, 2, 3, 4))
 
 
 def definitions(pairs: Iterable[tuple[str, str]]) -> str:
@@ -97,7 +97,7 @@ def _token(token: str) -> str:
     return f"<bdi>{escape(visible(token))}</bdi>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
     """A table of cells that are HTML already; columns in `numbers` are set flush right."""
 
     def mark(column: int) -> str:
