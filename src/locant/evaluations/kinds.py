@@ -189,7 +189,8 @@ def _hedges_g(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarr
     squares = sum(n * group.var(axis=axis, ddof=1) for n, group in zip(free, (first, second), strict=True))
     degrees = sum(free)
     correction = np.exp(gammaln(degrees / 2) - gammaln((degrees - 1) / 2)) / np.sqrt(degrees / 2)
-    return np.asarray(correction * _difference(first, second, axis) / np.sqrt(squares / degrees))
+    with np.errstate(divide="ignore", invalid="ignore"):  # groups that do not vary: infinite, or undefined
+        return np.asarray(correction * _difference(first, second, axis) / np.sqrt(squares / degrees))
 
 
 def _numbers(scores: Tensor) -> np.ndarray:
