@@ -1,0 +1,285 @@
+"""Query localization: is a fact's place its own, or its query's?
+
+The experiments of Chen et al. 2024, arXiv:2405.14117, with controls: do the wordings of a fact share neurons, whose
+neurons move a query's answer, does attention select them, and which ones are worth editing. The order here is that
+of the run; each file is one experiment.
+
+    from locant.recipes.query_localization import Plan, localize_queries
+    localize_queries(lm, facts, folder, Plan(), source="almanac")
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from locant.errors import UnknownName
+from locant.evaluations import read_answers
+from locant.models import LanguageModel
+from locant.recipes.data import FactQueries, unrelated
+from locant.recipes.query_localization.edited import Editor
+from locant.recipes.query_localization.judged import (
+    Judged,
+    consistency_rows,
+    judge,
+    mean_of,
+    noise_rows,
+    null_rows,
+    test_rows,
+    threshold_rows,
+)
+from locant.recipes.query_localization.located import BATCH_COLUMNS, NOISE, costs_of, locate, noise_of, sets_of
+from locant.recipes.query_localization.plan import LOCALIZERS, Plan
+from locant.recipes.query_localization.synapses import maps, sweep_alpha, touch_columns
+from locant.recipes.query_localization.touched import choose, touch
+from locant.sweeps import RunFolder
+from locant.sweeps.run import Manifest
+from locant.sweeps.units import Unit, fill_table, save_table
+from locant.types import Query, Selection
+
+__all__ = ["LOCALIZERS", "Plan", "localize_queries"]
+
+Say = Callable[[str, int], Callable[[int], None]]
+"""Told what begins and how many units it has; returns what is called with the number of units done."""
+BATCH = 32
+"""Queries located at once."""
+NOISE_QUERIES = 60
+"""Queries that are located twice, for the localizer's own noise."""
+
+
+def localize_queries(
+    lm: LanguageModel,
+    facts: Sequence[FactQueries],
+    folder: Path,
+    plan: Plan,
+    *,
+    source: str,
+    texts: Sequence[str] = (),
+    say: Say = lambda what, units: lambda done: None,
+) -> Path:
+    """Run every experiment into a folder; what is there already is not computed again.
+
+    Args:
+        facts: each with its neighbour queries; of two relations or more.
+        source: where the facts come from, for the manifest.
+        texts: running text whose perplexity edits are judged by.
+        say: for progress.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadQuery: a query cannot be asked of this model; nothing has been written then.
+        UnknownName: there are no facts, or the plan asks for what there is not.
+        BadFile: the folder holds another run.
+    """
+    if not facts:
+        raise UnknownName("there are no facts; name other data or other relations")
+    for one in facts:
+        for query in one.queries:
+            lm.tokens(query)
+    others = {one.fact.uid: other for one, other in zip(facts, unrelated(facts, plan.seed), strict=True)}
+    run = RunFolder(folder)
+    manifest = _manifest(lm, facts, plan, source, texts)
+    run.check(manifest)
+    run.open(manifest)
+    work = _Work(lm, facts, plan, run, manifest, say)
+    work.describe()
+    sets = {name: work.locate(name) for name in plan.localizers}
+    all_judged = work.judge(sets)
+    first = all_judged[0]
+    kinds = {fact: first.kind(fact, "otsu" if "otsu" in first.borders else "static") for fact in first.facts}
+    work.touch(sets[first.localizer], kinds, others)
+    work.columns(sets[first.localizer], kinds)
+    work.edit(sets[first.localizer], kinds, texts)
+    run.finish(manifest)
+    return folder
+
+
+def _manifest(
+    lm: LanguageModel, facts: Sequence[FactQueries], plan: Plan, source: str, texts: Sequence[str]
+) -> Manifest:
+    data = repr([[asdict(query) for query in one.queries] for one in facts]) + repr(list(texts))
+    made_by = asdict(lm.provenance("query-localization", {}, plan.seed))
+    return {
+        "recipe": "query-localization",
+        **{name: made_by[name] for name in ("model", "revision", "dtype", "package")},
+        "source": source,
+        "facts": len(facts),
+        "queries": sum(len(one.queries) for one in facts),
+        "data": hashlib.sha256(data.encode()).hexdigest()[:20],
+        "settings": plan.plain(),
+    }
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A run in progress: each method fills the tables of one experiment."""
+
+    lm: LanguageModel
+    facts: Sequence[FactQueries]
+    plan: Plan
+    run: RunFolder
+    manifest: Manifest
+    say: Say
+
+    @property
+    def queries(self) -> list[Query]:
+        return [query for one in self.facts for query in one.queries]
+
+    def describe(self) -> None:
+        """What is asked, and what the model answers."""
+        facts = [
+            {
+                "fact": one.fact.uid,
+                "relation": one.fact.relation,
+                "subject": one.fact.subject,
+                "object": one.fact.object,
+                "language": one.fact.language,
+                "queries": len(one.queries),
+            }
+            for one in self.facts
+        ]
+        save_table(self.run, "facts", [pl.DataFrame(facts)])
+        answers = read_answers(self.lm, self.queries)
+        queries = [
+            {
+                "query": query.uid,
+                "fact": query.fact.uid,
+                "relation": query.relation,
+                "template": query.template,
+                "prompt": query.prompt,
+                "answer": query.answer,
+                "answer_prob": probability,
+                "rank": rank,
+            }
+            for query, probability, rank in zip(
+                self.queries, answers.log_probability.exp().tolist(), answers.rank.tolist(), strict=True
+            )
+        ]
+        save_table(self.run, "queries", [pl.DataFrame(queries)])
+
+    def locate(self, localizer: str) -> dict[str, Selection]:
+        """Each query's neurons."""
+        # Queries of like length share a batch, which pads little
+        queries = sorted(self.queries, key=lambda query: self.lm.tokens(query).length)
+        batches = [queries[start : start + BATCH] for start in range(0, len(queries), BATCH)]
+        units = [
+            Unit([localizer, *(query.uid for query in batch)], partial(locate, self.lm, batch, localizer, self.plan))
+            for batch in batches
+        ]
+        found = self._fill(f"neurons_{localizer}", units, f"locating with {localizer}")
+        return sets_of(found, self.lm, self.queries, localizer, self.plan.share)
+
+    def judge(self, sets: Mapping[str, Mapping[str, Selection]]) -> list[Judged]:
+        """Consistency, thresholds, nulls, tests, noise and cost."""
+        by_localizer = {
+            name: {one.fact.uid: [own[query.uid] for query in one.queries] for one in self.facts}
+            for name, own in sets.items()
+        }
+        found = [judge(name, by_fact, self.plan) for name, by_fact in by_localizer.items()]
+        self._save(
+            "consistency", [row for one in found for row in consistency_rows(one, by_localizer[one.localizer])]
+        )
+        self._save("thresholds", list(threshold_rows(found)))
+        self._save("nulls", [row for one in found for row in null_rows(one, self.plan)])
+        self._save("tests", [row for one in found for row in test_rows(one, self.plan)])
+        some = self.queries[:: max(1, len(self.queries) // NOISE_QUERIES)][:NOISE_QUERIES]
+        noisy = [name for name in self.plan.localizers if name in NOISE]
+        units = [Unit([name], partial(noise_of, self.lm, some, name, self.plan)) for name in noisy]
+        noise = self._fill("noise_by_query", units, "localizers' own noise")
+        settings = {name: ", ".join(f"{k} {v}" for k, v in NOISE[name].items()) for name in noisy}
+        self._save("noise", list(noise_rows(noise, settings)) if len(noise) else [])
+        neurons = [pl.read_parquet(self.run.tables / f"neurons_{name}.parquet") for name in self.plan.localizers]
+        save_table(self.run, "costs", [costs_of(one) for one in neurons])
+        save_table(self.run, "neurons", [one.drop(BATCH_COLUMNS) for one in neurons])
+        return found
+
+    def touch(self, sets: Mapping[str, Selection], kinds: Mapping[str, str], others: Mapping[str, Query]) -> None:
+        """Query-neuron mapping."""
+        localizer = self.plan.localizers[0]
+        chosen = choose(self.facts, kinds, self.plan.touched, self.plan.seed)
+        units = [
+            Unit(
+                [one.fact.uid],
+                partial(touch, self.lm, one, chosen[one.fact.uid], sets, others[one.fact.uid], localizer, self.plan),
+            )
+            for one in self.facts
+            if one.fact.uid in chosen
+        ]
+        self._fill("mapping", units, "touching neurons")
+
+    def columns(self, sets: Mapping[str, Selection], kinds: Mapping[str, str]) -> None:
+        """Knowledge synapses."""
+        chosen = choose(self.facts, kinds, self.plan.touched, self.plan.seed)
+        some = [one for one in self.facts if one.fact.uid in chosen]
+        units = [
+            Unit([one.fact.uid], partial(touch_columns, self.lm, one, chosen[one.fact.uid], sets, self.plan))
+            for one in some
+        ]
+        self._fill("synapses", units, "touching synapses")
+        sweep = self._fill(
+            "alphas_by_fact",
+            [Unit([one.fact.uid], partial(sweep_alpha, self.lm, one, sets, self.plan)) for one in some],
+            "sweeping the synapses' threshold",
+        )
+        self._save("alphas", _alpha_rows(sweep) if len(sweep) else [])
+        shown = [
+            next((kind, one) for one in some if chosen[one.fact.uid] == kind)
+            for kind in ("consistent", "inconsistent")
+            if kind in chosen.values()
+        ]
+        rows = [pl.DataFrame(row) for row in maps(self.lm, shown, self.plan)]
+        save_table(self.run, "activations", rows)
+
+    def edit(self, sets: Mapping[str, Selection], kinds: Mapping[str, str], texts: Sequence[str]) -> None:
+        """Modification, with the consistency-aware set."""
+        localizer = self.plan.localizers[0]
+        editor = Editor(self.lm, self.facts, texts, self.plan)
+        chosen = choose(self.facts, kinds, self.plan.edited, self.plan.seed)
+        some = [one for one in self.facts if one.fact.uid in chosen]
+        for name, work, what in (
+            ("edits", editor.edit, "editing"),
+            ("betas_by_fact", editor.sweep_beta, "sweeping beta"),
+        ):
+            units = [Unit([one.fact.uid], partial(work, one, chosen[one.fact.uid], sets, localizer)) for one in some]
+            self._fill(name, units, what)
+        betas = pl.read_parquet(self.run.tables / "betas_by_fact.parquet")
+        by = ("beta2", "set", "sizing", "operation")
+        means = ("reliability", "generalisation", "locality", "average", "cloze_change")
+        save_table(
+            self.run,
+            "betas",
+            [betas.group_by(by, maintain_order=True).agg(*map(pl.mean, means), n=pl.len())] if len(betas) else [],
+        )
+
+    def _fill(self, name: str, units: Sequence[Unit], what: str) -> pl.DataFrame:
+        return fill_table(self.run, self.manifest, name, units, self.say(what, len(units)))
+
+    def _save(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+        save_table(self.run, name, [pl.DataFrame(rows, infer_schema_length=None)] if rows else [])
+
+
+def _alpha_rows(sweep: pl.DataFrame) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for (weighing, alpha), own in sweep.partition_by(["weighing", "alpha"], as_dict=True).items():
+        change = mean_of(own["change"].to_list(), own["fact"].to_list())
+        rows.append(
+            {
+                "alpha": alpha,
+                "weighing": weighing,
+                "columns_mean": own["columns"].mean(),
+                "share_of_columns": own["share_of_columns"].mean(),
+                "activation_change": own["activation_change"].mean(),
+                "change": change.mean,
+                "low": change.low,
+                "high": change.high,
+                "n": change.n,
+            }
+        )
+    return rows

@@ -1,0 +1,169 @@
+"""Erasing and updating a fact in the value vectors of one query's neurons, of all its queries', of the consistent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from random import Random
+
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from locant.attributions import attribute
+from locant.errors import BadQuery
+from locant.evaluations.editing import Bystanders, bystanders, score_edit
+from locant.interventions.edits import erase, update
+from locant.models import LanguageModel
+from locant.recipes.data import FactQueries
+from locant.recipes.query_localization.plan import BETAS, Plan
+from locant.selections import random_set
+from locant.selections.share import consistency_aware, strongest, union
+from locant.types import Query, Selection
+
+Row = dict[str, object]
+SCORES = (
+    "reliability",
+    "generalisation",
+    "locality",
+    "average",
+    "reliability_before",
+    "generalisation_before",
+    "cloze_change",
+    "text_change",
+)
+
+
+class Editor:
+    """Edits facts one at a time; what must be spared is read once per relation.
+
+    Args:
+        facts: of the whole run: where unrelated queries and new objects come from.
+        texts: running text whose perplexity must not rise (causal models).
+    """
+
+    def __init__(self, lm: LanguageModel, facts: Sequence[FactQueries], texts: Sequence[str], plan: Plan) -> None:
+        self.lm = lm
+        self.facts = facts
+        self.texts = tuple(texts) if lm.architecture.kind == "causal" else ()
+        self.plan = plan
+        self._spared: dict[str, Bystanders] = {}
+
+    def edit(self, asked: FactQueries, kind: str, sets: Mapping[str, Selection], localizer: str) -> pl.DataFrame:
+        """Both edits of a fact by its first query, with every set of neurons at both sizes."""
+        own, pool = sets[asked.queries[0].uid], union([sets[query.uid] for query in asked.queries])
+        if not len(own):
+            return pl.DataFrame()
+        values, signs = self._values(asked, localizer)
+        rows = [
+            {"set": name, "sizing": sizing, "size": len(units), **row}
+            for name, sizing, units in self._sets(own, pool, values)
+            for row in self._scores(asked, units, signs)
+        ]
+        return self._table(rows, asked, kind, localizer)
+
+    def sweep_beta(
+        self, asked: FactQueries, kind: str, sets: Mapping[str, Selection], localizer: str
+    ) -> pl.DataFrame:
+        """Both edits with the consistency-aware set of equal size, at every beta2."""
+        own, pool = sets[asked.queries[0].uid], union([sets[query.uid] for query in asked.queries])
+        if not len(own):
+            return pl.DataFrame()
+        values, signs = self._values(asked, localizer)
+        rows = [
+            {"beta2": beta, "set": "CAS", "sizing": "equal size", "size": len(own), **row}
+            for beta in BETAS
+            for row in self._scores(
+                asked, consistency_aware(values, pool, self.plan.beta1, beta, size=len(own)), signs
+            )
+        ]
+        return self._table(rows, asked, kind, localizer)
+
+    def _sets(
+        self, own: Selection, pool: Selection, values: Float[Tensor, "query layer neuron"]
+    ) -> Iterator[tuple[str, str, Selection]]:
+        plan, size = self.plan, len(own)
+        by_threshold = consistency_aware(values, pool, plan.beta1, plan.beta2, threshold=plan.cas_threshold)
+        yield "N_i", "as found", own
+        yield "N_g", "as found", pool
+        yield "CAS", "as found", by_threshold
+        yield "N_i", "equal size", own
+        yield "N_g", "equal size", strongest(pool, size)
+        yield "CAS", "equal size", consistency_aware(values, pool, plan.beta1, plan.beta2, size=size)
+        yield "random", "equal size", random_set(own, plan.seed)
+
+    def _values(
+        self, asked: FactQueries, localizer: str
+    ) -> tuple[Float[Tensor, "query layer neuron"], Float[Tensor, "layer neuron"]]:
+        """What the consistency-aware score is made of, and the edited query's activations."""
+        settings = self.plan.settings.get(localizer, {})
+        found = attribute(self.lm, asked.queries, "activation")
+        if self.plan.cas_values == "activations":
+            return found.activations.abs(), found.activations[0]
+        scores = attribute(self.lm, asked.queries, localizer, **settings).scores  # type: ignore[arg-type]
+        return scores, found.activations[0]
+
+    def _scores(self, asked: FactQueries, units: Selection, signs: Float[Tensor, "layer neuron"]) -> Iterator[Row]:
+        new = self._new_object(asked)
+        edits: list[tuple[str | None, AbstractContextManager[None]]] = [(None, erase(self.lm, units))]
+        if new is not None:
+            edits.append((new, self._update(asked.queries[0], new, units, signs)))
+        for answer, changed in edits:
+            found = score_edit(
+                self.lm,
+                changed,
+                asked.queries[0],
+                asked.queries[1:],
+                self._bystanders(asked),
+                made_by=units.made_by,
+                new=answer,
+            )
+            yield {"operation": found.operation, **{name: getattr(found, name) for name in SCORES}}
+
+    def _update(
+        self, query: Query, new: str, units: Selection, signs: Float[Tensor, "layer neuron"]
+    ) -> AbstractContextManager[None]:
+        plan = self.plan
+        return update(
+            self.lm,
+            units,
+            query,
+            new,
+            embeddings=plan.embeddings,  # type: ignore[arg-type]
+            lambda1=plan.lambda1,
+            lambda2=plan.lambda2,
+            activations=signs,
+        )
+
+    def _new_object(self, asked: FactQueries) -> str | None:
+        """Another object of the relation, which begins with another token; None if there is none."""
+        query, fact = asked.queries[0], asked.fact
+        others = sorted({one.fact.object for one in self.facts if one.fact.relation == fact.relation} - {fact.object})
+        Random(f"{self.plan.seed}/{fact.uid}").shuffle(others)
+        for other in others:
+            try:
+                with update(self.lm, _nothing(self.lm), query, other):
+                    return other
+            except BadQuery:
+                continue
+        return None
+
+    def _bystanders(self, asked: FactQueries) -> Bystanders:
+        relation = asked.fact.relation
+        if relation not in self._spared:
+            others = [one.queries[0] for one in self.facts if one.fact.relation != relation]
+            Random(f"{self.plan.seed}/{relation}").shuffle(others)
+            self._spared[relation] = bystanders(self.lm, others[: self.plan.spared], self.texts)
+        return self._spared[relation]
+
+    def _table(self, rows: Sequence[Row], asked: FactQueries, kind: str, localizer: str) -> pl.DataFrame:
+        about = {"localizer": localizer, "fact": asked.fact.uid, "relation": asked.fact.relation, "kind": kind}
+        return pl.DataFrame(
+            [about | row for row in rows], infer_schema_length=None, schema_overrides={"text_change": pl.Float64}
+        )
+
+
+def _nothing(lm: LanguageModel) -> Selection:
+    made_by = lm.provenance("nothing", {})
+    return Selection((), torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0), (lm.layers, lm.neurons), made_by)

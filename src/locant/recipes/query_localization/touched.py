@@ -1,0 +1,90 @@
+"""What happens to a query's answer when its own neurons, its neighbours' or others are silenced or doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from locant.evaluations import read_answers
+from locant.interventions import scale
+from locant.models import LanguageModel
+from locant.recipes.data import FactQueries, draw_facts
+from locant.recipes.query_localization.plan import Plan
+from locant.selections import random_set
+from locant.selections.share import in_at_least, intersection, union
+from locant.types import Query, Selection
+
+OPERATIONS = {"suppress": 0.0, "enhance": 2.0}
+AT_MOST = 4
+"""Queries of a fact whose neurons are touched."""
+
+
+def touch(
+    lm: LanguageModel,
+    asked: FactQueries,
+    kind: str,
+    sets: Mapping[str, Selection],
+    other: Query,
+    localizer: str,
+    plan: Plan,
+) -> pl.DataFrame:
+    """Every set of neurons, touched while each of the fact's queries is asked.
+
+    Args:
+        sets: by a query's uid, its neurons.
+        other: a query of an unrelated fact.
+    """
+    own = [sets[query.uid] for query in asked.queries]
+    rows = []
+    for place, query in enumerate(asked.queries[:AT_MOST]):
+        before = float(read_answers(lm, [query]).log_probability.exp())
+        for name, group in _groups(own, place, sets[other.uid], plan.seed, plan.random_sets).items():
+            for operation, by in OPERATIONS.items():
+                after = [_probability(lm, query, units, by) for units in group]
+                mean = sum(after) / len(after)
+                rows.append(
+                    {
+                        "localizer": localizer,
+                        "fact": asked.fact.uid,
+                        "relation": asked.fact.relation,
+                        "kind": kind,
+                        "query": query.uid,
+                        "set": name,
+                        "size": sum(map(len, group)) / len(group),
+                        "operation": operation,
+                        "before": before,
+                        "after": mean,
+                        "change": (mean - before) / before if before > 0 else 0.0,
+                    }
+                )
+    return pl.DataFrame(rows)
+
+
+def _groups(
+    own: Sequence[Selection], place: int, unrelated: Selection, seed: int, draws: int
+) -> dict[str, list[Selection]]:
+    """By name, the sets whose effects are averaged."""
+    return {
+        "own": [own[place]],
+        "neighbour": [one for at, one in enumerate(own) if at != place],
+        "union": [union(own)],
+        "intersection": [intersection(own)],
+        "in 2 or more": [in_at_least(own, 2)],
+        "unrelated": [unrelated],
+        "random": [random_set(own[place], seed * draws + draw) for draw in range(draws)],
+    }
+
+
+def _probability(lm: LanguageModel, query: Query, units: Selection, by: float) -> float:
+    with scale(lm, units, by):
+        return float(read_answers(lm, [query]).log_probability.exp())
+
+
+def choose(facts: Sequence[FactQueries], kinds: Mapping[str, str], count: int, seed: int) -> dict[str, str]:
+    """By the fact's uid, the kind of at most `count` facts of each kind, drawn evenly from the relations."""
+    return {
+        one.fact.uid: kind
+        for kind in ("consistent", "inconsistent")
+        for one in draw_facts([fact for fact in facts if kinds.get(fact.fact.uid) == kind], count, seed)
+    }
