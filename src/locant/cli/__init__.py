@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 
 from locant import __version__
+from locant.cli.run import report, run_app
+from locant.cli.shared import (
+    FROM_PYTHON_ONLY,
+    METHOD_SETTINGS,
+    SETTINGS_HELP,
+    DebugOption,
+    DeviceMapOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    MethodOption,
+    ModelOption,
+    RemoteOption,
+    RevisionOption,
+    SeedOption,
+    TopOption,
+    counting,
+    err,
+    load_model,
+    method_settings,
+    out,
+    plain,
+    print_json,
+    print_table,
+    working,
+)
 from locant.errors import LocantError
 from locant.languages import gap
 
 if TYPE_CHECKING:
     from locant.almanac import Format
-    from locant.models import LanguageModel
     from locant.recipes.ask import Asked
-    from locant.types import Effect, Query, Setting
+    from locant.types import Effect, Query
 
 app = typer.Typer(
     help="Where does a language model keep what it knows, and what happens if we touch it?",
@@ -34,24 +56,8 @@ app = typer.Typer(
 )
 almanac_app = typer.Typer(help="The facts that the embedded models were taught.", no_args_is_help=True)
 app.add_typer(almanac_app, name="almanac")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
-ModelOption = Annotated[
-    str, typer.Option("--model", help="Hub name, folder, or an embedded one: see 'locant models'.")
-]
-MethodOption = Annotated[str, typer.Option(help="How neurons are scored: see 'locant methods'.")]
-TopOption = Annotated[int, typer.Option("--top", min=1, help="How many neurons.")]
-SeedOption = Annotated[int, typer.Option(help="Of every random choice.")]
-DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16, ... (as saved)")]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... (cpu)")]
-DeviceMapOption = Annotated[str | None, typer.Option(help="'auto' spreads a model over devices.")]
-RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
-RemoteOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run the model's own code.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-METHOD_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
-SETTINGS_HELP = "The method's own settings are options too, e.g. --rule midpoint --steps 20."
+app.add_typer(run_app, name="run")
+app.command()(report)
 
 
 def main() -> None:
@@ -102,8 +108,8 @@ def ask(
     """One fact: its neurons, what happens when they are touched, and a page that shows it."""
     if not prompt.strip():
         raise LocantError("the prompt is empty")
-    settings = _settings(method, context.args, seed)
-    with _working("loading"):
+    settings = method_settings(method, context.args, seed)
+    with working("loading"):
         from locant import query
         from locant.recipes.ask import ask as ask_model
         from locant.recipes.saved import refuse_other, save, summary
@@ -111,14 +117,14 @@ def ask(
 
         if out_folder is not None:
             refuse_other(out_folder)
-        lm = _load(model, dtype, device, device_map, revision, trust_remote_code)
-    with _working("locating"):
+        lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
+    with working("locating"):
         expected = answer or lm.first_word(prompt, language)
         question = query(prompt, expected, relation=relation, language=language)
         asked = ask_model(lm, question, method=method, k=top, seed=seed, settings=settings)
         place = save(asked, page(asked), out_folder or Path("locant-out") / _slug(prompt, expected, method, model))
     if as_json:
-        _print_json({**summary(asked), "page": str(place)})
+        print_json({**summary(asked), "page": str(place)})
     else:
         _print_asked(asked, place)
 
@@ -142,18 +148,18 @@ def attribute(
     debug: DebugOption = False,
 ) -> None:
     """Many queries: the top neurons of each, as Parquet."""
-    settings = _settings(method, context.args, seed)
-    with _working("loading"):
+    settings = method_settings(method, context.args, seed)
+    with working("loading"):
         from locant import read_queries
         from locant.sweeps import attribute_all
 
         found = read_queries(queries)
-        lm = _load(model, dtype, device, device_map, revision, trust_remote_code)
-    with _counting("queries", len(found)) as done:
+        lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
+    with counting("queries", len(found)) as done:
         attribute_all(lm, found, out_folder, method=method, k=top, dense=dense, settings=settings, done=done)
     table = out_folder / "tables" / "neurons.parquet"
     if as_json:
-        _print_json({"queries": len(found), "neurons": str(table)})
+        print_json({"queries": len(found), "neurons": str(table)})
     else:
         out.print(f"{len(found)} queries, top {top} neurons each: {table}", soft_wrap=True)
 
@@ -161,7 +167,7 @@ def attribute(
 @app.command()
 def models(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """The embedded models and the architectures that are understood."""
-    with _working("looking"):
+    with working("looking"):
         from locant.models import ARCHITECTURES
         from locant.models.load import EMBEDDED
     rows = [
@@ -169,16 +175,16 @@ def models(as_json: JsonOption = False, debug: DebugOption = False) -> None:
         for name, spec in sorted(ARCHITECTURES.items())
     ]
     if as_json:
-        _print_json({"embedded": sorted(EMBEDDED), "architectures": rows})
+        print_json({"embedded": sorted(EMBEDDED), "architectures": rows})
         return
     out.print(f"Embedded: {', '.join(sorted(EMBEDDED))}. Any Hugging Face model of these types, by name or folder:")
-    _print_table(rows)
+    print_table(rows)
 
 
 @app.command()
 def methods(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """The ways to score neurons, with their settings."""
-    with _working("looking"):
+    with working("looking"):
         from locant.attributions import METHODS, settings_of
     rows = [
         {
@@ -193,9 +199,9 @@ def methods(as_json: JsonOption = False, debug: DebugOption = False) -> None:
         for name, function in METHODS.items()
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _print_table(rows)
+        print_table(rows)
 
 
 @almanac_app.command("list")
@@ -217,9 +223,9 @@ def list_relations(as_json: JsonOption = False, debug: DebugOption = False) -> N
         for language in almanac.LANGUAGES
     ]
     if as_json:
-        _print_json({"facts": facts, "relations": [asdict(one) for one in relations], "languages": languages})
+        print_json({"facts": facts, "relations": [asdict(one) for one in relations], "languages": languages})
         return
-    _print_table(
+    print_table(
         [
             {
                 "relation": one.name,
@@ -234,7 +240,7 @@ def list_relations(as_json: JsonOption = False, debug: DebugOption = False) -> N
     )
     spoken = almanac.LANGUAGES
     out.print(f"\n{len(relations)} relations, {facts} facts, {len(spoken)} languages: {', '.join(spoken)}\n")
-    _print_table([{name: str(value) for name, value in row.items()} for row in languages])
+    print_table([{name: str(value) for name, value in row.items()} for row in languages])
 
 
 @almanac_app.command("queries")
@@ -255,7 +261,7 @@ def list_queries(
     debug: DebugOption = False,
 ) -> None:
     """The facts as queries, for 'locant attribute'."""
-    with _working("asking"):
+    with working("asking"):
         from locant import almanac, write_queries
 
         found = almanac.queries(
@@ -268,87 +274,9 @@ def list_queries(
     if out_file is None:
         _print_queries(found, as_json)
     elif as_json:
-        _print_json({"queries": len(found), "file": str(out_file)})
+        print_json({"queries": len(found), "file": str(out_file)})
     else:
         out.print(f"{len(found)} queries: {out_file}", soft_wrap=True, markup=False)
-
-
-FROM_PYTHON_ONLY = {"baseline"}
-"""Settings that are tensors."""
-
-
-def _settings(method: str, words: list[str], seed: int) -> dict[str, Setting]:
-    """A method's settings, from the options that the command itself does not know."""
-    from locant.attributions import settings_of
-
-    known = {name: one for name, one in settings_of(method).items() if name not in FROM_PYTHON_ONLY}
-    settings: dict[str, Setting] = {"seed": seed} if "seed" in known else {}
-    rest = iter(words)
-    for word in rest:
-        option, _, joined = word.partition("=")
-        name = option.removeprefix("--").replace("-", "_")
-        if not option.startswith("--") or name not in known:
-            has = ", ".join(f"--{one.replace('_', '-')}" for one in known) or "none"
-            raise typer.BadParameter(f"no such option: {option}. {method}'s own: {has}")
-        default = known[name].default
-        if isinstance(default, bool):
-            settings[name] = joined.lower() not in ("false", "no", "0")
-            continue
-        text = joined or next(rest, "")
-        if not text or text.startswith("--"):
-            raise typer.BadParameter(f"{option} takes a value")
-        settings[name] = text if isinstance(default, str) else _number(option, text, type(default))
-    return settings
-
-
-def _number(option: str, text: str, kind: type) -> int | float:
-    try:
-        return float(text) if kind is float else int(text)
-    except ValueError:
-        what = "number" if kind is float else "whole number"
-        raise typer.BadParameter(f"{option} takes a {what}, not {text!r}") from None
-
-
-def _load(
-    model: str,
-    dtype: str | None,
-    device: str | None,
-    device_map: str | None,
-    revision: str | None,
-    trust_remote_code: bool,
-) -> LanguageModel:
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
-
-    import locant
-
-    hub_logging.set_verbosity_error()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    return locant.load(
-        model,
-        dtype=dtype,
-        device_map=device_map or device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-    )
-
-
-@contextmanager
-def _working(what: str) -> Iterator[None]:
-    with err.status(f"{what} ..."):
-        yield
-
-
-@contextmanager
-def _counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 def _slug(prompt: str, answer: str, method: str, model: str) -> str:
@@ -358,18 +286,13 @@ def _slug(prompt: str, answer: str, method: str, model: str) -> str:
     return "-".join(filter(None, (re.sub(r"\W+", "-", name.lower()).strip("-") for name in names))) or "question"
 
 
-def _print_json(data: object) -> None:
-    # Not through rich, which would fold long lines
-    print(json.dumps(data, ensure_ascii=False, indent=1))
-
-
 def _print_queries(queries: Sequence[Query], as_json: bool) -> None:
     """One list, or a line per query."""
     from locant.queries.files import to_rows
 
     rows = to_rows(queries)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         print(json.dumps(row, ensure_ascii=False))
@@ -382,11 +305,11 @@ def _print_asked(asked: Asked, place: Path) -> None:
     from locant.recipes.saved import neuron_table
 
     query = asked.query
-    said = f"[bold]{_plain(query.prompt + gap(query.language))}[cyan]{_plain(query.answer)}[/][/]"
-    out.print(f"{said}   {_plain(asked.model)}, P = {asked.answer_prob:.3g}, rank {asked.answer_rank}\n")
+    said = f"[bold]{plain(query.prompt + gap(query.language))}[cyan]{plain(query.answer)}[/][/]"
+    out.print(f"{said}   {plain(asked.model)}, P = {asked.answer_prob:.3g}, rank {asked.answer_rank}\n")
     effects = Table("change of P(answer)", "suppressed (x0)", "enhanced (x2)", box=None, pad_edge=False)
     for rows in zip(*(asked.effects_of(operation) for operation in ("suppress", "enhance")), strict=True):
-        effects.add_row(_plain(_what(asked, rows[0])), *(_plain(_change(one)) for one in rows))
+        effects.add_row(plain(_what(asked, rows[0])), *(plain(_change(one)) for one in rows))
     out.print(effects, "")
     neurons = Table(box=None, pad_edge=False)
     for name in ("layer", "neuron", "score", "activation", "promotes"):
@@ -398,7 +321,7 @@ def _print_asked(asked: Asked, place: Path) -> None:
             str(row["neuron"]),
             f"{row['score']:.3g}",
             f"{row['activation']:.3g}",
-            _plain(words),
+            plain(words),
         )
     out.print(neurons)
     out.print(f"(first 5 of {len(asked.selection)})\n\nPage: {place}", soft_wrap=True, markup=False)
@@ -429,21 +352,3 @@ def _probability(value: float) -> str:
 def _percent(change: float) -> str:
     text = f"{100 * change:+.1f}"
     return "0.0" if float(text) == 0 else text
-
-
-def _print_table(rows: list[dict[str, str]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(_plain(value) for value in row.values()))
-    out.print(table)
-
-
-def _plain(text: str) -> str:
-    """Text that rich shows as it is."""
-    from rich.markup import escape
-
-    return escape(text)

@@ -1,0 +1,138 @@
+"""The commands that run a paper's whole set of experiments, and the one that makes a run's page anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from locant.cli.shared import (
+    DebugOption,
+    DeviceMapOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    RemoteOption,
+    RevisionOption,
+    SeedOption,
+    counting,
+    load_model,
+    out,
+    plain,
+    print_json,
+    working,
+)
+
+run_app = typer.Typer(help="A paper's whole set of experiments, on your model and data.", no_args_is_help=True)
+
+
+@run_app.command("query-localization")
+def query_localization(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; a stopped one is resumed.")],
+    data: Annotated[str, typer.Option(help="almanac, pararel:FOLDER, or a file of queries.")] = "almanac",
+    model: ModelOption = "almanac",
+    relations: Annotated[str | None, typer.Option(help="Only these, with commas between: P36,P19.")] = None,
+    language: Annotated[str, typer.Option(help="Of the queries.")] = "en",
+    limit: Annotated[int | None, typer.Option(min=2, help="How many facts, evenly from the relations (all).")] = None,
+    wordings: Annotated[int | None, typer.Option(min=2, help="Queries of each fact at most (all).")] = None,
+    known_only: Annotated[bool, typer.Option("--known-only", help="Only queries that the model answers.")] = False,
+    localizers: Annotated[str, typer.Option(help="Methods, with commas between; the first one's are touched.")] = (
+        "dai,sig,amig"
+    ),
+    text: Annotated[
+        Path | None, typer.Option(help="Running text that edits must spare; an empty line parts.")
+    ] = None,
+    touched: Annotated[int, typer.Option(min=1, help="Facts of each kind whose neurons are touched.")] = 20,
+    edited: Annotated[int, typer.Option(min=1, help="Facts of each kind that are edited.")] = 15,
+    share: Annotated[float, typer.Option(help="A neuron's least score, as a share of the highest.")] = 0.2,
+    static: Annotated[float, typer.Option(help="Below this CS2 a fact is inconsistent.")] = 0.3,
+    alpha: Annotated[float, typer.Option(help="A column's least attention, as a share of the highest.")] = 0.3,
+    beta1: Annotated[float, typer.Option(help="Of the consistency-aware score: times the mean.")] = 1.0,
+    beta2: Annotated[float, typer.Option(help="Of the consistency-aware score: times the deviation.")] = 1.0,
+    lambda1: Annotated[float, typer.Option(help="Of an update: times the old answer.")] = 1.0,
+    lambda2: Annotated[float, typer.Option(help="Of an update: times the new answer.")] = 8.0,
+    seed: SeedOption = 0,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    device_map: DeviceMapOption = None,
+    revision: RevisionOption = None,
+    trust_remote_code: RemoteOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Is a fact's place its own, or its query's? Every experiment of arXiv:2405.14117, with controls."""
+    with working("loading"):
+        from locant.recipes.data import read_texts, select_facts
+        from locant.recipes.query_localization import Plan, localize_queries
+
+        plan = Plan(
+            localizers=tuple(filter(None, localizers.split(","))),
+            share=share,
+            static=static,
+            touched=touched,
+            edited=edited,
+            alpha=alpha,
+            beta1=beta1,
+            beta2=beta2,
+            lambda1=lambda1,
+            lambda2=lambda2,
+            seed=seed,
+        )
+        lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
+        chosen = tuple(filter(None, relations.split(","))) if relations else None
+        facts = select_facts(
+            lm,
+            data,
+            relations=chosen,
+            language=language,
+            limit=limit,
+            wordings=wordings,
+            known_only=known_only,
+            seed=seed,
+        )
+        texts = read_texts(text, facts, seed)
+    with _stages() as say:
+        localize_queries(lm, facts, out_folder, plan, source=data, texts=texts, say=say)
+    _show(out_folder, as_json)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make a finished run's page anew, from its tables; the model is not needed."""
+    _show(run, as_json)
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """A line of progress for each part of a run."""
+    with ExitStack() as stack:
+
+        def say(what: str, units: int) -> Callable[[int], None]:
+            stack.close()
+            return stack.enter_context(counting(what, units))
+
+        yield say
+
+
+def _show(run: Path, as_json: bool) -> None:
+    """Write the page and say where it is, after what was found."""
+    with working("drawing"):
+        from locant.files import write_text
+        from locant.reports.query_localization import answers_of, page_of
+
+        page, found = page_of(run), answers_of(run)
+        place = write_text(run / "page.html", page)
+    if as_json:
+        print_json({"page": str(place), "answers": [asdict(one) for one in found]})
+        return
+    for one in found:
+        out.print(f"[bold]{plain(one.question)}[/] {plain(one.short)}. {plain(one.text)}\n", soft_wrap=True)
+    out.print(f"Page: {place}", soft_wrap=True, markup=False)
