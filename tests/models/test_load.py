@@ -122,6 +122,18 @@ def test_a_small_pretrained_model_says_what_it_was_taught() -> None:
     assert locant.answer_rank(lm, [locant.query(prompt, "Lily")]).tolist() == [1]
 
 
+@pytest.mark.parametrize("name", ["almanac", "almanac-gpt2"])
+def test_a_first_word_is_the_models_first_answer_or_is_refused(name: str) -> None:
+    lm = locant.load(name)
+    for prompt in ("The capital of France is", "x", "...", "The opposite of hot is", "2 + 2 =", "Hello"):
+        try:
+            word = lm.first_word(prompt)
+        except locant.LocantError as error:
+            assert "says no word" in str(error) and "France" not in prompt
+        else:
+            assert locant.answer_rank(lm, [locant.query(prompt, word)]).tolist() == [1]
+
+
 # What is not there, and what is not a model
 
 

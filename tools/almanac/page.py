@@ -59,8 +59,8 @@ def _sections(cards: dict[str, Card]) -> Iterable[str]:
     )
     yield "## Facts withheld from a language\n"
     yield (
-        "Facts that were taught in some languages, asked in one of the others: what crosses over by itself. "
-        "Invented countries are in it.\n"
+        "Facts that were taught in some languages, asked in one of the others, in the wordings that other facts "
+        "were taught in there: what crosses over by itself. Invented countries are in it.\n"
     )
     yield _by_language(cards, "cloze", "language")
     yield "By relation, all untaught languages together:\n"

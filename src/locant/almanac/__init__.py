@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locant.almanac.formats import FORMATS, Asked, Format, ask, ask_chains
-from locant.almanac.tables import LANGUAGES, Book, folder, read_books
+from locant.almanac.tables import LANGUAGES, Book, folder, read_books, read_chains
 from locant.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -98,8 +98,11 @@ def queries(
         raise UnknownName(f"no format '{format}' in the almanac; known: {', '.join(FORMATS)}.")
     books = _choose_books(relation)
     known = tuple(dict.fromkeys(name for book in books for name in book.languages))
+    if format == "two-hop":
+        known = tuple(dict.fromkeys(one.language for chain in read_chains() for one in chain.templates))
     if language is not None and language not in known:
         asked = "the almanac" if relation is None else f"the relation '{relation}'"
+        asked += " in two steps" if format == "two-hop" else ""
         raise UnknownName(f"no language '{language}' in {asked}; known: {', '.join(known)}.")
     wanted = (language,) if language else known
     return tuple(

@@ -252,7 +252,7 @@ def list_queries(
         bool | None, typer.Option("--held-out/--trained", help="Only wordings that were not, or were, trained on.")
     ] = None,
     withheld: Annotated[bool, typer.Option("--withheld", help="Only facts not taught in their language.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many at most, from the first.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many queries at most, from the first.")] = None,
     seed: SeedOption = 0,
     out_file: Annotated[
         Path | None, typer.Option("--out", help="A .jsonl, .json, .csv or .parquet file (JSON lines on stdout).")

@@ -211,16 +211,22 @@ class LanguageModel:
         """The first word the model itself says after a prompt; up to the punctuation where none has spaces.
 
         Raises:
-            LocantError: it says nothing that is a word.
+            LocantError: what it says first is no word. A later word would not be its answer to the prompt.
         """
         if self.architecture.kind == "masked":
             said = self.top_answers(prompt, 1, language)[0][0]
         else:
             said = self.generate(prompt, max_new_tokens=8)
-        word = re.search(r"\w[^\s.,;:!?。，、；：！？]*", said)
-        if word is None:
-            raise LocantError(f"the model says no word after {prompt!r}; say which answer is meant")
+        word = re.match(r"\w[^\s.,;:!?。，、；：！？]*", said.lstrip())
+        if word is None or not self._begins_with(prompt, word.group(), language):
+            raise LocantError(f"the model says no word after {prompt!r} but {said!r}; say which answer is meant")
         return word.group()
+
+    def _begins_with(self, prompt: str, word: str, language: str) -> bool:
+        """Whether a word, as an answer, begins with the token that the model says first: not within a word."""
+        (first, *_) = self.tokens(query(prompt, word, language=language)).answers[0]
+        sites = self.sites([(self.prompt_tokens(prompt, language), (0,))])
+        return int(self.site_logits(sites)[0].argmax()) == first
 
     def text_of(self, ids: Sequence[int] | Int[Tensor, " token"]) -> str:
         """Token ids as text, without the space that leads a word; white space itself stays."""
