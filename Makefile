@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest check bench-neurons bench-effects almanac almanac-card docs clean
+.PHONY: help install demo demo-query-localization test test-oldest check bench-neurons bench-effects almanac almanac-card docs clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY)  ## the environment in .venv, with the CPU build of torch
 
@@ -22,6 +22,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: install  ## where the almanac keeps that Paris is the capital of France
 	$(BIN)/locant ask "The capital of France is" --answer Paris --out locant-out/demo
+
+demo-query-localization: install  ## is a fact's place its own, or its query's: the paper's experiments, on the almanac (minutes)
+	$(BIN)/locant run query-localization --limit 100 --wordings 5 --known-only --out locant-out/query-localization
 
 test: install  ## all tests, on the newest transformers
 	$(BIN)/python -m pytest -n 2

@@ -285,6 +285,30 @@ def test_the_almanacs_queries_are_told_as_json(locant_: Command) -> None:
     assert json.loads(locant_(*words, "--out", "two.csv").out) == {"queries": 2, "file": "two.csv"}
 
 
+SMALL = (
+    "run", "query-localization", "--relations", "capital,continent", "--limit", "6", "--wordings", "4",
+    "--localizers", "gradient_x_activation", "--touched", "1", "--edited", "1",
+)  # fmt: skip
+
+
+def test_run_writes_tables_and_a_page_and_report_makes_the_page_anew(locant_: Command, tmp_path: Path) -> None:
+    ran = locant_(*SMALL, "--out", "run", "--setting", "gradient_x_activation.target=log_probability", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["page"] == "run/page.html"
+    assert len(found["answers"]) >= 4 and all(one["question"].endswith("?") for one in found["answers"])
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["settings"]["settings"] == {"gradient_x_activation": {"target": "log_probability"}}
+    assert (manifest["status"], manifest["facts"], manifest["queries"]) == ("complete", 6, 24)
+    page = tmp_path / "run" / "page.html"
+    first = page.read_text()
+    page.unlink()
+    ran = locant_("report", "run")
+    assert ran.code == 0 and ran.out.rstrip().endswith("Page: run/page.html")
+    assert all(one["question"] in ran.out for one in found["answers"])
+    assert page.read_text() == first
+
+
 def test_help_takes_less_than_a_second_of_the_processor() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     code = "import sys; sys.argv = ['locant', '--help']; from locant.cli import main; main()"
@@ -317,6 +341,15 @@ def refused(ran: Ran, here: Path, *left: str) -> str:
         ((*PARIS, "--top", "1000000"), "cannot take the top 1000000: there are 1 to "),
         (("ask", " ", "--answer", "Paris"), "the prompt is empty"),
         (("attribute", "none.jsonl", "--out", "run"), "no file 'none.jsonl'"),
+        ((*SMALL, "--out", "run", "--data", "nowhere"), "no data 'nowhere'; there is almanac, pararel:FOLDER"),
+        ((*SMALL, "--out", "run", "--relations", "planets"), "no relation 'planets' in the almanac in 'en'; known: "),
+        ((*SMALL, "--out", "run", "--relations", "capital"), "unrelated queries are of another relation, but all"),
+        ((*SMALL, "--out", "run", "--language", "xx"), "no language 'xx' in the almanac; known: en, fr"),
+        ((*SMALL, "--out", "run", "--localizers", "dia"), "no method 'dia'; there are dai, exact"),
+        ((*SMALL, "--out", "run", "--setting", "dai.steps=3"), "settings of 'dai', which is none of the localizers"),
+        ((*SMALL, "--out", "run", "--share", "0"), "share is more than 0 and at most 1, not 0"),
+        ((*SMALL, "--out", "run", "--text", "none.txt"), "no file 'none.txt'"),
+        (("report", "nowhere"), "'nowhere' holds no run: it has no manifest.json"),
         (("almanac", "queries", "--relation", "planets"), "no relation 'planets' in the almanac; known: capital, "),
         (("almanac", "queries", "--relation", "author", "--language", "zh"), "no language 'zh' in the relation"),
         (("almanac", "queries", "--relation", "young", "--withheld"), "the almanac has no such queries"),
@@ -410,6 +443,9 @@ def test_a_query_that_cannot_be_asked_is_named_and_nothing_is_written(locant_: C
         ((*PARIS, "--method", "random", "--steps", "3"), "no such option: --steps. random's own: --seed"),
         ((*PARIS, "--steps", "few"), "--steps takes a whole number, not 'few'"),
         ((*PARIS, "--rule"), "--rule takes a value"),
+        ((*SMALL, "--out", "run", "--setting", "mode=code"), "--setting takes LOCALIZER.NAME=VALUE"),
+        ((*SMALL, "--out", "run", "--limit", "few"), "'--limit': "),
+        (("run", "query-localization"), "Missing option '--out'"),
         (("ask",), "Missing argument 'PROMPT'"),
         (("attribute", "facts.jsonl"), "Missing option '--out'"),
         (("almanac", "queries", "--limit", "0"), "'--limit': "),

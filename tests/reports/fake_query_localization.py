@@ -15,7 +15,7 @@ LAYERS, NEURONS = 4, 256
 RELATIONS = ("capital of", "colour of", "mother tongue", "plays the instrument", "was born in", "works for")
 LOCALIZERS = ("dai", "sig", "amig")
 SETS = {"own": 1.0, "neighbour": 1.0, "union": 3.1, "intersection": 0.15, "in 2 or more": 0.8, "unrelated": 1.0,
-        "random": 1.0}  # fmt: skip
+        "random like own": 1.0, "random like union": 3.1}  # fmt: skip
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 11))
 Row = dict[str, object]
 
@@ -211,7 +211,8 @@ class _Made:
                 yield fact, kind
 
     def mapping(self) -> Iterator[Row]:
-        parts = {"union": 1.1, "in 2 or more": 0.45, "intersection": 0.1, "unrelated": 0.06, "random": 0.02}
+        parts = {"union": 1.1, "in 2 or more": 0.45, "intersection": 0.1, "unrelated": 0.06,
+                 "random like own": 0.02, "random like union": 0.03}  # fmt: skip
         for (fact, kind), at, (name, size), operation in itertools.product(
             list(self._touched()), range(self.truth.queries), SETS.items(), ("suppress", "enhance")
         ):

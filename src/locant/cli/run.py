@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,11 +22,15 @@ from locant.cli.shared import (
     SeedOption,
     counting,
     load_model,
+    method_settings,
     out,
     plain,
     print_json,
     working,
 )
+
+if TYPE_CHECKING:
+    from locant.types import Setting
 
 run_app = typer.Typer(help="A paper's whole set of experiments, on your model and data.", no_args_is_help=True)
 
@@ -49,13 +53,21 @@ def query_localization(
     ] = None,
     touched: Annotated[int, typer.Option(min=1, help="Facts of each kind whose neurons are touched.")] = 20,
     edited: Annotated[int, typer.Option(min=1, help="Facts of each kind that are edited.")] = 15,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="Of a localizer, e.g. amig.mode=code; more than one may be given.")
+    ] = None,
     share: Annotated[float, typer.Option(help="A neuron's least score, as a share of the highest.")] = 0.2,
     static: Annotated[float, typer.Option(help="Below this CS2 a fact is inconsistent.")] = 0.3,
     alpha: Annotated[float, typer.Option(help="A column's least attention, as a share of the highest.")] = 0.3,
+    renormalise: Annotated[bool, typer.Option("--renormalise", help="Rows keep what they pay in all.")] = False,
     beta1: Annotated[float, typer.Option(help="Of the consistency-aware score: times the mean.")] = 1.0,
     beta2: Annotated[float, typer.Option(help="Of the consistency-aware score: times the deviation.")] = 1.0,
+    cas_values: Annotated[str, typer.Option(help="What that score is made of: activations or scores.")] = (
+        "activations"
+    ),
     lambda1: Annotated[float, typer.Option(help="Of an update: times the old answer.")] = 1.0,
     lambda2: Annotated[float, typer.Option(help="Of an update: times the new answer.")] = 8.0,
+    embeddings: Annotated[str, typer.Option(help="Of the answers in an update: output or input.")] = "output",
     seed: SeedOption = 0,
     dtype: DtypeOption = None,
     device: DeviceOption = None,
@@ -72,15 +84,19 @@ def query_localization(
 
         plan = Plan(
             localizers=tuple(filter(None, localizers.split(","))),
+            settings=settings_of_localizers(setting or [], seed),
             share=share,
             static=static,
             touched=touched,
             edited=edited,
             alpha=alpha,
+            renormalise=renormalise,
             beta1=beta1,
             beta2=beta2,
+            cas_values=cas_values,
             lambda1=lambda1,
             lambda2=lambda2,
+            embeddings=embeddings,
             seed=seed,
         )
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
@@ -108,6 +124,19 @@ def report(
 ) -> None:
     """Make a finished run's page anew, from its tables; the model is not needed."""
     _show(run, as_json)
+
+
+def settings_of_localizers(words: list[str], seed: int) -> dict[str, dict[str, Setting]]:
+    """Settings by localizer, from words such as amig.mode=code."""
+    from locant.attributions import METHODS
+
+    by_localizer: dict[str, list[str]] = {}
+    for word in words:
+        localizer, dot, rest = word.partition(".")
+        if not dot or "=" not in rest or localizer not in METHODS:
+            raise typer.BadParameter(f"--setting takes LOCALIZER.NAME=VALUE, e.g. amig.mode=code, not {word!r}")
+        by_localizer.setdefault(localizer, []).append(f"--{rest}")
+    return {name: method_settings(name, own, seed) for name, own in by_localizer.items()}
 
 
 @contextmanager

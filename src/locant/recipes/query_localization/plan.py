@@ -69,6 +69,13 @@ class Plan:
         for name in ("share", "static", "cas_threshold"):
             if not 0 < getattr(self, name) <= 1:
                 raise UnknownName(f"{name} is more than 0 and at most 1, not {getattr(self, name)}")
+        for name in self.settings:
+            if name not in self.localizers:
+                raise UnknownName(
+                    f"settings of {name!r}, which is none of the localizers {', '.join(self.localizers)}"
+                )
+        if self.embeddings not in ("output", "input"):
+            raise UnknownName(f"no embeddings {self.embeddings!r}; there are output, input")
         if self.cas_values not in ("activations", "scores"):
             raise UnknownName(f"no values {self.cas_values!r} for the score; there are activations, scores")
 

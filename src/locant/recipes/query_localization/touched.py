@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import polars as pl
 
+from locant.errors import UnknownName
 from locant.evaluations import read_answers
-from locant.interventions import scale
+from locant.evaluations.sets import probability_by_set
 from locant.models import LanguageModel
 from locant.recipes.data import FactQueries, draw_facts
 from locant.recipes.query_localization.plan import Plan
@@ -39,10 +41,14 @@ def touch(
     rows = []
     for place, query in enumerate(asked.queries[:AT_MOST]):
         before = float(read_answers(lm, [query]).log_probability.exp())
-        for name, group in _groups(own, place, sets[other.uid], plan.seed, plan.random_sets).items():
-            for operation, by in OPERATIONS.items():
-                after = [_probability(lm, query, units, by) for units in group]
-                mean = sum(after) / len(after)
+        groups = _with_random(_groups(own, place, sets[other.uid]), plan.seed, plan.random_sets)
+        for operation, by in OPERATIONS.items():
+            after = probability_by_set(
+                lm, query, [units for group in groups.values() for units in group], by
+            ).tolist()
+            reached = iter(after)
+            for name, group in groups.items():
+                mean = sum(islice(reached, len(group))) / len(group)
                 rows.append(
                     {
                         "localizer": localizer,
@@ -61,9 +67,7 @@ def touch(
     return pl.DataFrame(rows)
 
 
-def _groups(
-    own: Sequence[Selection], place: int, unrelated: Selection, seed: int, draws: int
-) -> dict[str, list[Selection]]:
+def _groups(own: Sequence[Selection], place: int, unrelated: Selection) -> dict[str, list[Selection]]:
     """By name, the sets whose effects are averaged."""
     return {
         "own": [own[place]],
@@ -72,13 +76,19 @@ def _groups(
         "intersection": [intersection(own)],
         "in 2 or more": [in_at_least(own, 2)],
         "unrelated": [unrelated],
-        "random": [random_set(own[place], seed * draws + draw) for draw in range(draws)],
     }
 
 
-def _probability(lm: LanguageModel, query: Query, units: Selection, by: float) -> float:
-    with scale(lm, units, by):
-        return float(read_answers(lm, [query]).log_probability.exp())
+def _with_random(groups: Mapping[str, list[Selection]], seed: int, draws: int) -> dict[str, list[Selection]]:
+    """With `draws` random sets for every set, as many neurons of every layer, where so many others are left."""
+    found = dict(groups)
+    for name, group in groups.items():
+        try:
+            matched = [random_set(one, seed * draws + draw) for one in group for draw in range(draws)]
+        except UnknownName:
+            continue
+        found[f"random like {name}"] = matched
+    return found
 
 
 def choose(facts: Sequence[FactQueries], kinds: Mapping[str, str], count: int, seed: int) -> dict[str, str]:

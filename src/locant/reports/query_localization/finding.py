@@ -130,7 +130,7 @@ def _own_neurons(run: Run) -> Answer:
 
 
 def _no_more_than_random(run: Run, localizer: str, kinds: list[str]) -> str:
-    gaps = {kind: mapping.own_beyond(run, localizer, kind, "random") for kind in kinds}
+    gaps = {kind: mapping.own_beyond(run, localizer, kind, "random like own") for kind in kinds}
     alike = [kind for kind, gap in gaps.items() if gap is not None and gap.n >= LEAST and side(gap) >= 0]
     if not alike:
         return ""

@@ -32,7 +32,8 @@ SETS = {
     "in 2 or more": ("Of two wordings or more", "var(--shared)"),
     "intersection": ("Of every wording", "var(--shared)"),
     "unrelated": ("An unrelated fact’s", "var(--control)"),
-    "random": ("Random, as many as own", "var(--control-2)"),
+    "random like own": ("Random, as many as own", "var(--control-2)"),
+    "random like union": ("Random, as many as of any", "var(--control-2)"),
 }
 
 
@@ -82,7 +83,7 @@ def _block(run: Run, place: int) -> Block:
         "size of each set stands beside its name: larger sets do more, whosever they are, and queries without any "
         f"such neuron are left out. Kinds are by {run.rule} threshold. Orange: the query’s own; blue: another "
         "wording’s; green: what wordings share; grey, the controls: neurons of a fact of another relation, and "
-        "random ones."
+        "random ones of the same layers. The table has as many random ones beside every set."
     )
     return Block(
         _heading(run, localizer), panels(parts) + caption(said) + as_table(head, list(_table(rows)), 3), figures
@@ -105,7 +106,7 @@ def _bars(rows: pl.DataFrame, operation: str, kind: str) -> list[Bar]:
 def _table(rows: pl.DataFrame) -> Iterator[tuple[str, ...]]:
     for operation in values(rows, "operation"):
         for kind in KINDS:
-            for name in SETS:
+            for name in values(rows, "set"):
                 own = rows.filter(
                     (pl.col("operation") == operation) & (pl.col("kind") == kind) & (pl.col("set") == name)
                 )
