@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Of the releases supported, the oldest and the newest are tested
 TRANSFORMERS ?= transformers>=5.0,<6
+# Relations of every kind, with facts enough to compare a fact's queries with those of its relation's other facts
+TEN := capital,official_language,currency,author,birthplace,sport,animal_class,colour,antonym,past_tense
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -24,7 +26,8 @@ demo: install  ## where the almanac keeps that Paris is the capital of France
 	$(BIN)/locant ask "The capital of France is" --answer Paris --out locant-out/demo
 
 demo-query-localization: install  ## is a fact's place its own, or its query's: the paper's experiments, on the almanac (minutes)
-	$(BIN)/locant run query-localization --limit 100 --wordings 5 --known-only --out locant-out/query-localization
+	$(BIN)/locant run query-localization --relations $(TEN) --limit 100 --wordings 5 --known-only \
+		--out locant-out/query-localization
 
 test: install  ## all tests, on the newest transformers
 	$(BIN)/python -m pytest -n 2

@@ -71,6 +71,18 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
         "edits": list(made.edits()),
         "alphas": list(made.alphas()),
         "betas": list(made.betas()),
+        "lambdas": [
+            {
+                "lambda": size,
+                "reliability": 0.4 * size,
+                "generalisation": 0.3 * size,
+                "locality": 1 - size / 4,
+                "average": 0.5,
+                "cloze_change": size**3,
+                "n": 12,
+            }
+            for size in (0.5, 1.0, 2.0)
+        ],
         "costs": list(made.costs()),
     }
     (folder / "tables").mkdir(parents=True, exist_ok=True)

@@ -65,8 +65,8 @@ def query_localization(
     cas_values: Annotated[str, typer.Option(help="What that score is made of: activations or scores.")] = (
         "activations"
     ),
-    lambda1: Annotated[float, typer.Option(help="Of an update: times the old answer.")] = 1.0,
-    lambda2: Annotated[float, typer.Option(help="Of an update: times the new answer.")] = 8.0,
+    lambda1: Annotated[float | None, typer.Option(help="Of an update: times the old answer (swept).")] = None,
+    lambda2: Annotated[float | None, typer.Option(help="Of an update: times the new answer (swept).")] = None,
     embeddings: Annotated[str, typer.Option(help="Of the answers in an update: output or input.")] = "output",
     seed: SeedOption = 0,
     dtype: DtypeOption = None,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -191,7 +191,7 @@ class _Work:
         self._save("tests", [row for one in found for row in test_rows(one, self.plan)])
         some = self.queries[:: max(1, len(self.queries) // NOISE_QUERIES)][:NOISE_QUERIES]
         noisy = [name for name in self.plan.localizers if name in NOISE]
-        units = [Unit([name], partial(noise_of, self.lm, some, name, self.plan)) for name in noisy]
+        units = [Unit([name], partial(noise_of, self.lm, some, name, sets[name], self.plan)) for name in noisy]
         noise = self._fill("noise_by_query", units, "localizers' own noise")
         settings = {name: ", ".join(f"{k} {v}" for k, v in NOISE[name].items()) for name in noisy}
         self._save("noise", list(noise_rows(noise, settings)) if len(noise) else [])
@@ -240,9 +240,9 @@ class _Work:
     def edit(self, sets: Mapping[str, Selection], kinds: Mapping[str, str], texts: Sequence[str]) -> None:
         """Modification, with the consistency-aware set."""
         localizer = self.plan.localizers[0]
-        editor = Editor(self.lm, self.facts, texts, self.plan)
         chosen = choose(self.facts, kinds, self.plan.edited, self.plan.seed)
         some = [one for one in self.facts if one.fact.uid in chosen]
+        editor = Editor(self.lm, self.facts, texts, self._sized(some, chosen, sets))
         for name, work, what in (
             ("edits", editor.edit, "editing"),
             ("betas_by_fact", editor.sweep_beta, "sweeping beta"),
@@ -251,11 +251,29 @@ class _Work:
             self._fill(name, units, what)
         betas = pl.read_parquet(self.run.tables / "betas_by_fact.parquet")
         by = ("beta2", "set", "sizing", "operation")
-        means = ("reliability", "generalisation", "locality", "average", "cloze_change")
-        save_table(
-            self.run,
-            "betas",
-            [betas.group_by(by, maintain_order=True).agg(*map(pl.mean, means), n=pl.len())] if len(betas) else [],
+        save_table(self.run, "betas", [_means(betas, by)] if len(betas) else [])
+
+    def _sized(self, some: Sequence[FactQueries], kinds: Mapping[str, str], sets: Mapping[str, Selection]) -> Plan:
+        """The plan with the size of updates: as given, or the one that suits the queries' own neurons best.
+
+        That is the set which the consistency-aware one is held against, so that the choice does not favour it.
+        """
+        plan, localizer = self.plan, self.plan.localizers[0]
+        swept = plan.lambda1 is None or plan.lambda2 is None
+        editor = Editor(self.lm, self.facts, (), plan)
+        units = [
+            Unit([one.fact.uid], partial(editor.sweep_lambda, one, kinds[one.fact.uid], sets, localizer))
+            for one in (some if swept else ())
+        ]
+        found = self._fill("lambdas_by_fact", units, "sweeping the size of updates")
+        means = _means(found, ("lambda",)) if len(found) else found
+        save_table(self.run, "lambdas", [means] if len(found) else [])
+        # Without a fact that can be updated, the size is never used
+        best = float(means.sort("average", "lambda", descending=[True, False])["lambda"][0]) if len(found) else 1.0
+        return replace(
+            plan,
+            lambda1=best if plan.lambda1 is None else plan.lambda1,
+            lambda2=best if plan.lambda2 is None else plan.lambda2,
         )
 
     def _fill(self, name: str, units: Sequence[Unit], what: str) -> pl.DataFrame:
@@ -263,6 +281,12 @@ class _Work:
 
     def _save(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
         save_table(self.run, name, [pl.DataFrame(rows, infer_schema_length=None)] if rows else [])
+
+
+def _means(edits: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Means of the scores over facts."""
+    means = ("reliability", "generalisation", "locality", "average", "cloze_change")
+    return edits.group_by(by, maintain_order=True).agg(*map(pl.mean, means), n=pl.len())
 
 
 def _alpha_rows(sweep: pl.DataFrame) -> list[dict[str, object]]:

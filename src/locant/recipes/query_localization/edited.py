@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from random import Random
 
 import polars as pl
@@ -17,7 +18,7 @@ from locant.evaluations.editing import Bystanders, bystanders, score_edit
 from locant.interventions.edits import erase, update
 from locant.models import LanguageModel
 from locant.recipes.data import FactQueries
-from locant.recipes.query_localization.plan import BETAS, Plan
+from locant.recipes.query_localization.plan import BETAS, LAMBDAS, Plan
 from locant.selections import random_set
 from locant.selections.share import consistency_aware, strongest, union
 from locant.types import Query, Selection
@@ -80,6 +81,21 @@ class Editor:
         ]
         return self._table(rows, asked, kind, localizer)
 
+    def sweep_lambda(
+        self, asked: FactQueries, kind: str, sets: Mapping[str, Selection], localizer: str
+    ) -> pl.DataFrame:
+        """The update of the edited query's own neurons, at every size of its steps."""
+        own, new = sets[asked.queries[0].uid], self._new_object(asked)
+        if not len(own) or new is None:
+            return pl.DataFrame()
+        signs = self._values(asked, localizer)[1]
+        rows = []
+        for size in LAMBDAS:
+            plan = replace(self.plan, lambda1=size, lambda2=size)
+            changed = Editor(self.lm, self.facts, (), plan)._update(asked.queries[0], new, own, signs)
+            rows.append({"lambda": size, **self._score(asked, changed, own, new)})
+        return self._table(rows, asked, kind, localizer)
+
     def _sets(
         self, own: Selection, pool: Selection, values: Float[Tensor, "query layer neuron"]
     ) -> Iterator[tuple[str, str, Selection]]:
@@ -110,21 +126,27 @@ class Editor:
         if new is not None:
             edits.append((new, self._update(asked.queries[0], new, units, signs)))
         for answer, changed in edits:
-            found = score_edit(
-                self.lm,
-                changed,
-                asked.queries[0],
-                asked.queries[1:],
-                self._bystanders(asked),
-                made_by=units.made_by,
-                new=answer,
-            )
-            yield {"operation": found.operation, **{name: getattr(found, name) for name in SCORES}}
+            yield self._score(asked, changed, units, answer)
+
+    def _score(
+        self, asked: FactQueries, changed: AbstractContextManager[None], units: Selection, new: str | None
+    ) -> Row:
+        found = score_edit(
+            self.lm,
+            changed,
+            asked.queries[0],
+            asked.queries[1:],
+            self._bystanders(asked),
+            made_by=units.made_by,
+            new=new,
+        )
+        return {"operation": found.operation, **{name: getattr(found, name) for name in SCORES}}
 
     def _update(
         self, query: Query, new: str, units: Selection, signs: Float[Tensor, "layer neuron"]
     ) -> AbstractContextManager[None]:
         plan = self.plan
+        assert plan.lambda1 is not None and plan.lambda2 is not None  # swept before anything is edited
         return update(
             self.lm,
             units,
@@ -137,17 +159,26 @@ class Editor:
         )
 
     def _new_object(self, asked: FactQueries) -> str | None:
-        """Another object of the relation, which begins with another token; None if there is none."""
+        """Another object of the relation, which begins with another token; None if there is none.
+
+        One of few tokens: an edit adds the first, and does not help those after it.
+        """
         query, fact = asked.queries[0], asked.fact
         others = sorted({one.fact.object for one in self.facts if one.fact.relation == fact.relation} - {fact.object})
         Random(f"{self.plan.seed}/{fact.uid}").shuffle(others)
-        for other in others:
+        for other in sorted(others, key=lambda text: self._tokens(query, text)):
             try:
                 with update(self.lm, _nothing(self.lm), query, other):
                     return other
             except BadQuery:
                 continue
         return None
+
+    def _tokens(self, query: Query, text: str) -> int:
+        try:
+            return len(self.lm.tokens(replace(query, answer=text, alternatives=())).answers[0])
+        except BadQuery:
+            return self.lm.context
 
     def _bystanders(self, asked: FactQueries) -> Bystanders:
         relation = asked.fact.relation

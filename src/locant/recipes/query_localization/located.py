@@ -6,7 +6,7 @@ import hashlib
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -72,14 +72,25 @@ def _rows(one: Attribution, localizer: str, plan: Plan) -> list[dict[str, object
     ]
 
 
-def noise_of(lm: LanguageModel, queries: Sequence[Query], localizer: str, plan: Plan) -> pl.DataFrame:
-    """How far a localizer agrees with itself at another quadrature: the Jaccard index of each query's two sets."""
+def noise_of(
+    lm: LanguageModel, queries: Sequence[Query], localizer: str, sets: Mapping[str, Selection], plan: Plan
+) -> pl.DataFrame:
+    """How far a localizer agrees with itself at another quadrature: the Jaccard index of each query's two sets.
+
+    Args:
+        sets: by a query's uid, the neurons found already.
+    """
     other = {**plan.settings.get(localizer, {}), **NOISE[localizer]}
     again = replace(plan, settings={**plan.settings, localizer: other})
-    first, second = (_sets(locate(lm, queries, localizer, one), lm, queries, plan.share) for one in (plan, again))
+    found = sets_of(locate(lm, queries, localizer, again), lm, queries, localizer, plan.share)
     rows = [
-        {"localizer": localizer, "query": query.uid, "fact": query.fact.uid, "jaccard": _jaccard(one, two)}
-        for query, one, two in zip(queries, first, second, strict=True)
+        {
+            "localizer": localizer,
+            "query": query.uid,
+            "fact": query.fact.uid,
+            "jaccard": _jaccard(sets[query.uid], found[query.uid]),
+        }
+        for query in queries
     ]
     return pl.DataFrame(rows)
 

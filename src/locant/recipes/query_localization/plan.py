@@ -13,6 +13,7 @@ LOCALIZERS = ("dai", "sig", "amig")
 STATIC_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5)
 BETAS = (0.0, 0.5, 1.0, 2.0)
+LAMBDAS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Plan:
         beta1, beta2: of the consistency-aware score, beta1 * mean - beta2 * std.
         cas_threshold: share of the highest consistency-aware score that is kept, where sizes are as found.
         cas_values: 'activations' (absolute ones) or 'scores', what that score is made of.
-        lambda1, lambda2, embeddings: of an update, in lengths of the value vector; 'output' or 'input'.
+        lambda1, lambda2, embeddings: of an update, in lengths of the value vector; 'output' or 'input'. Where they
+            are not given, both are the one of LAMBDAS with which the queries' own neurons, N_i, do best.
         spared: unrelated queries that an edit must leave as they are.
 
     Source: Chen et al. 2024, arXiv:2405.14117; what it does not report is chosen here.
@@ -54,8 +56,8 @@ class Plan:
     beta2: float = 1.0
     cas_threshold: float = 0.2
     cas_values: str = "activations"
-    lambda1: float = 1.0
-    lambda2: float = 8.0
+    lambda1: float | None = None
+    lambda2: float | None = None
     embeddings: str = "output"
     spared: int = 40
     seed: int = 0

@@ -100,7 +100,24 @@ def _block(run: Run, place: int) -> Block:
         "(cloze) and of running text."
     )
     body = panels(parts) + caption(said) + tables + more + details("The same by kind of fact", by_kind)
-    return Block(_heading(run, run.localizers[place]), body, figures)
+    return Block(_heading(run, run.localizers[place]), body + _sizes(run["lambdas"]), figures)
+
+
+def _sizes(rows: pl.DataFrame) -> str:
+    """How large the steps of an update are, where that was swept."""
+    if rows.is_empty():
+        return ""
+    head = ("λ₁ = λ₂", "reliability", "generalis.", "locality", "average", "cloze ppl", "n")
+    table = [
+        (f"{row['lambda']:g}", *(share(row[name]) for name in SHARES), relative(row["cloze_change"]), count(row["n"]))
+        for row in rows.iter_rows(named=True)
+    ]
+    said = (
+        "An update subtracts λ₁ times the old answer’s embedding from each value vector and adds λ₂ times the new "
+        "one’s, in lengths of the value vector. The paper reports no λ. Taken is the one with the highest average "
+        "for the query’s own neurons (N_i), shown here: what the consistency-aware set is held against."
+    )
+    return details("How large an update is", grid(head, table, 1) + caption(said))
 
 
 _HEAD = ("sizing", "set", "neurons", "reliability", "generalis.", "locality", "average", "cloze ppl", "text ppl", "n")

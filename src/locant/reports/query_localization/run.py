@@ -50,6 +50,8 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
               "average": REAL, "cloze_change": REAL, "n": WHOLE},
     "betas_by_fact": {"beta2": REAL, "fact": TEXT, "operation": TEXT, "generalisation": REAL, "locality": REAL,
                       "average": REAL},
+    "lambdas": {"lambda": REAL, "reliability": REAL, "generalisation": REAL, "locality": REAL, "average": REAL,
+                "cloze_change": REAL, "n": WHOLE},
     "costs": {"localizer": TEXT, "queries": WHOLE, "seconds": REAL, "passes": REAL, "peak_mb": REAL},
 }  # fmt: skip
 TABLES = {name: pl.Schema(columns) for name, columns in _COLUMNS.items()}
