@@ -48,7 +48,7 @@ def change_bars(
         row: height of a bar with its label, in pixels.
         quantity: what changed, for the axis.
     """
-    figure = go.Figure()
+    figure, labels = go.Figure(), []
     ends = _ends([*bars, *beside])
     # In ratios a bar starts at ×1, where nothing has changed
     start = 1.0 if any(abs(end) >= RATIO_FROM for end in ends) else 0.0
@@ -64,8 +64,11 @@ def change_bars(
             hovertext=[bar.hover],
             hoverinfo="text",
         )
-        row_label(figure, place - 0.16, bar.label)
-        row_label(figure, place - 0.16, f"<b>{change(bar.change)}</b>", side="right")
+        labels += [
+            row_label(place - 0.16, bar.label),
+            row_label(place - 0.16, f"<b>{change(bar.change)}</b>", side="right"),
+        ]
+    figure.update_layout(annotations=labels)
     dress(figure, height=row * len(bars) + 52)
     _change_axis(figure, ends, start, down, quantity)
     figure.update_layout(showlegend=False, bargap=0)
@@ -89,19 +92,22 @@ def whiskers(interval: Interval) -> dict[str, object] | None:
     }
 
 
-def row_label(figure: go.Figure, y: float, text: str, side: str = "left") -> None:
-    """Text at one side of a figure, above a row's mark."""
-    figure.add_annotation(
-        text=text,
-        x=0.0 if side == "left" else 1.0,
-        xref="paper",
-        xanchor=side,
-        y=y,
-        showarrow=False,
-        align=side,
-        borderpad=0,
-        bgcolor="var(--paper)",
-    )
+def row_label(y: float, text: str, side: str = "left") -> dict[str, object]:
+    """An annotation: text at one side of a figure, above a row's mark.
+
+    A figure takes all of them at once: each that is added alone has Plotly check all that are there.
+    """
+    return {
+        "text": text,
+        "x": 0.0 if side == "left" else 1.0,
+        "xref": "paper",
+        "xanchor": side,
+        "y": y,
+        "showarrow": False,
+        "align": side,
+        "borderpad": 0,
+        "bgcolor": "var(--paper)",
+    }
 
 
 def dress(figure: go.Figure, height: int) -> None:

@@ -65,6 +65,7 @@ def violins(parts: Sequence[Violin], lines: Mapping[str, tuple[float, str]]) -> 
     """
     figure = go.Figure()
     few = sum(len(part.scores) for part in parts) <= MANY
+    labels = []
     for row, part in enumerate(parts):
         if len(part.scores) > 4 and len(set(part.scores)) > 1:
             figure.add_violin(
@@ -98,8 +99,11 @@ def violins(parts: Sequence[Violin], lines: Mapping[str, tuple[float, str]]) -> 
             hovertext=[f"{plotly(part.name)}<br>mean {decimal(part.mean)}, {part.mean.n} facts"],
             hoverinfo="text",
         )
-        row_label(figure, row - 0.44, f"{short(part.name)} · {len(part.scores)}")
-        row_label(figure, row - 0.44, f"<b>{decimal(part.mean)}</b>", side="right")
+        labels += [
+            row_label(row - 0.44, f"{short(part.name)} · {len(part.scores)}"),
+            row_label(row - 0.44, f"<b>{decimal(part.mean)}</b>", side="right"),
+        ]
+    figure.update_layout(annotations=labels)
     dress(figure, height=64 * len(parts) + 46 + 18 * len(lines) + 10)
     figure.update_layout(showlegend=False, margin={"t": 18 * len(lines) + 10, "l": 8}, violinmode="overlay")
     _upright(figure, lines, top=18 * len(lines))
@@ -171,12 +175,14 @@ def scale(dots: Sequence[Dot], axis: str) -> go.Figure:
     """Several means of each row on one scale from 0 to 1."""
     rows = list(dict.fromkeys(dot.row for dot in dots))
     figure = go.Figure()
-    for place, row in enumerate(rows):
+    for place in range(len(rows)):
         figure.add_shape(
             type="line", x0=0, x1=1, y0=place + 0.12, y1=place + 0.12, line={"color": "var(--rule)", "width": 1},
             layer="below",
         )  # fmt: skip
-        row_label(figure, place - 0.28, f"<b>{plotly(row)}</b>")
+    figure.update_layout(
+        annotations=[row_label(place - 0.28, f"<b>{plotly(row)}</b>") for place, row in enumerate(rows)]
+    )
     for dot in dots:
         symbol, colour = dot.mark
         figure.add_scatter(
