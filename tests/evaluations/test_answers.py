@@ -14,7 +14,7 @@ import locant
 import plain
 from families import WORDS, tiny
 from locant import almanac
-from locant.evaluations import first_tokens, value_words
+from locant.evaluations import first_tokens, read_answers, value_words
 from locant.models import LanguageModel
 
 
@@ -36,6 +36,16 @@ def test_probability_and_rank_equal_a_softmax_by_hand(family: str, lm: LanguageM
     chances = torch.tensor(logs, dtype=torch.float64).exp().tolist()
     assert locant.answer_probability(lm, WORDS.all).tolist() == pytest.approx(chances, rel=1e-5)
     assert locant.answer_rank(lm, WORDS.all).tolist() == [worst for _, worst in expected]
+
+
+def test_what_is_said_is_the_likeliest_token_where_the_answer_begins(family: str, lm: LanguageModel) -> None:
+    asked = (*WORDS.all, replace(WORDS.short, alternatives=("w5 w6", "w7")))
+    expected = []
+    for query in asked:
+        inputs, position, _ = next(iter(plain.read(family, lm, query)))
+        with torch.no_grad():
+            expected.append(int(lm.model(**inputs).logits[0, position].argmax()))
+    assert read_answers(lm, asked).said.tolist() == expected
 
 
 def test_of_alternatives_the_most_probable_counts_wherever_it_stands(family: str, lm: LanguageModel) -> None:

@@ -19,14 +19,15 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Answers:
-    """Of each query, its answer's log-probability (natural, over all its tokens) and rank.
+    """Of each query, its answer's log-probability (natural, over all its tokens), its rank, and what is said instead.
 
     The rank is the worst of its tokens', 1 being the model's own choice: a rank of 1 means that greedy
-    decoding gives the answer.
+    decoding gives the answer. `said` is the id of the model's own choice where the answer's first token stands.
     """
 
     log_probability: Float[Tensor, " query"]
     rank: Int[Tensor, " query"]
+    said: Int[Tensor, " query"]
 
 
 def read_answers(lm: LanguageModel, queries: Sequence[Query]) -> Answers:
@@ -38,12 +39,12 @@ def read_answers(lm: LanguageModel, queries: Sequence[Query]) -> Answers:
     tokens = [lm.tokens(query) for query in queries]
     order = sorted(range(len(tokens)), key=lambda index: tokens[index].length)
     log_probability = torch.zeros(len(tokens), dtype=torch.float64)
-    rank = torch.zeros(len(tokens), dtype=torch.int64)
+    rank, said = (torch.zeros(len(tokens), dtype=torch.int64) for _ in range(2))
     for start in range(0, len(order), AT_ONCE):
         batch = order[start : start + AT_ONCE]
         found = _read(lm, [tokens[index] for index in batch])
-        log_probability[batch], rank[batch] = found.log_probability, found.rank
-    return Answers(log_probability, rank)
+        log_probability[batch], rank[batch], said[batch] = found.log_probability, found.rank, found.said
+    return Answers(log_probability, rank, said)
 
 
 def answer_probability(lm: LanguageModel, queries: Sequence[Query]) -> Float[Tensor, " query"]:
@@ -84,7 +85,8 @@ def _read(lm: LanguageModel, tokens: Sequence[Tokens]) -> Answers:
     total = torch.zeros(len(options), dtype=torch.float64).index_add(0, option, each)
     worst = torch.ones(len(options), dtype=torch.int64).scatter_reduce(0, option, ranks, "amax")
     best = _best_of_each(total, owner, len(tokens))
-    return Answers(total[best], worst[best])
+    first = torch.searchsorted(option, best)  # an answer's sites follow one another
+    return Answers(total[best], worst[best], logits.argmax(dim=1).cpu()[first])
 
 
 def _best_of_each(total: Float[Tensor, " option"], owner: Sequence[int], queries: int) -> Int[Tensor, " query"]:

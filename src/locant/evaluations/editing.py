@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from locant.errors import LocantError, UnknownName
-from locant.evaluations.answers import AT_ONCE, answer_log_probability, answer_rank
+from locant.evaluations.answers import Answers, answer_rank, read_answers
 from locant.models import LanguageModel
 from locant.queries import Tokens
 from locant.types import Provenance, Query
@@ -25,7 +25,7 @@ class Bystanders:
     """What an edit must leave as it was, read from the model before it; made by `bystanders`.
 
     Attributes:
-        said: the id of the model's own first token after each query.
+        said: the id of the model's own first token after each query: different tokens can have one text.
         cloze_perplexity: of the queries' answers.
         text_perplexity: of the texts; None if there are none.
     """
@@ -83,7 +83,8 @@ def bystanders(lm: LanguageModel, unrelated: Sequence[Query], texts: Sequence[st
     if not unrelated:
         raise UnknownName("locality is measured on unrelated queries, and there are none")
     text = perplexity(lm, texts) if texts else None
-    return Bystanders(tuple(unrelated), _said(lm, unrelated), cloze_perplexity(lm, unrelated), tuple(texts), text)
+    answers = read_answers(lm, unrelated)
+    return Bystanders(tuple(unrelated), tuple(answers.said.tolist()), _perplexity(answers), tuple(texts), text)
 
 
 def score_edit(
@@ -121,10 +122,9 @@ def score_edit(
     before = _succeeds(lm, asked, new)
     with changed:
         after = _succeeds(lm, asked, new)
-        said = _said(lm, spared.queries)
-        cloze = cloze_perplexity(lm, spared.queries)
+        answers = read_answers(lm, spared.queries)
         text = perplexity(lm, spared.texts) if spared.texts else None
-    kept = [one == other for one, other in zip(said, spared.said, strict=True)]
+    kept = [one == other for one, other in zip(answers.said.tolist(), spared.said, strict=True)]
     return EditScores(
         operation="erase" if new is None else "update",
         reliability=float(after[0]),
@@ -132,7 +132,7 @@ def score_edit(
         locality=sum(kept) / len(kept),
         reliability_before=float(before[0]),
         generalisation_before=float(before[1:].double().mean()),
-        cloze_change=cloze / spared.cloze_perplexity - 1,
+        cloze_change=_perplexity(answers) / spared.cloze_perplexity - 1,
         text_change=None if text is None or spared.text_perplexity is None else text / spared.text_perplexity - 1,
         made_by=made_by,
     )
@@ -148,7 +148,11 @@ def cloze_perplexity(lm: LanguageModel, queries: Sequence[Query]) -> float:
     """
     if not queries:
         raise UnknownName("perplexity needs queries")
-    return math.exp(-float(answer_log_probability(lm, queries).mean()))
+    return _perplexity(read_answers(lm, queries))
+
+
+def _perplexity(answers: Answers) -> float:
+    return math.exp(-float(answers.log_probability.mean()))
 
 
 def perplexity(lm: LanguageModel, texts: Sequence[str], window: int = 512) -> float:
@@ -205,12 +209,3 @@ def _windows(ids: tuple[int, ...], longest: int) -> Iterator[tuple[int, ...]]:
 def _succeeds(lm: LanguageModel, asked: Sequence[Query], new: str | None) -> Bool[Tensor, " query"]:
     first = answer_rank(lm, asked) == 1
     return ~first if new is None else first
-
-
-def _said(lm: LanguageModel, queries: Sequence[Query]) -> tuple[int, ...]:
-    """The model's own first token after each prompt: its id, since different tokens can have one text."""
-    said: list[int] = []
-    for start in range(0, len(queries), AT_ONCE):
-        batch = [lm.tokens(query) for query in queries[start : start + AT_ONCE]]
-        said += lm.site_logits(lm.sites([(tokens, (0,)) for tokens in batch])).argmax(dim=1).tolist()
-    return tuple(said)

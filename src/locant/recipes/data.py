@@ -152,7 +152,7 @@ def _at_most(one: FactQueries, wordings: int | None, seed: int) -> FactQueries:
     return FactQueries(one.fact, tuple(one.queries[place] for place in drawn))
 
 
-TEXTS = 100
+TEXTS = 60
 """Sentences of the almanac that stand for running text where none is given."""
 
 

@@ -242,11 +242,10 @@ class _Work:
         localizer = self.plan.localizers[0]
         chosen = choose(self.facts, kinds, self.plan.edited, self.plan.seed)
         some = [one for one in self.facts if one.fact.uid in chosen]
-        editor = Editor(self.lm, self.facts, texts, self._sized(some, chosen, sets))
-        for name, work, what in (
-            ("edits", editor.edit, "editing"),
-            ("betas_by_fact", editor.sweep_beta, "sweeping beta"),
-        ):
+        plan = self._sized(some, chosen, sets)
+        edit = Editor(self.lm, self.facts, texts, plan).edit
+        sweep = Editor(self.lm, self.facts, (), plan).sweep_beta
+        for name, work, what in (("edits", edit, "editing"), ("betas_by_fact", sweep, "sweeping beta")):
             units = [Unit([one.fact.uid], partial(work, one, chosen[one.fact.uid], sets, localizer)) for one in some]
             self._fill(name, units, what)
         betas = pl.read_parquet(self.run.tables / "betas_by_fact.parquet")

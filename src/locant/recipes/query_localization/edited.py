@@ -59,8 +59,9 @@ class Editor:
         values, signs = self._values(asked, localizer)
         rows = [
             {"set": name, "sizing": sizing, "size": len(units), **row}
-            for name, sizing, units in self._sets(own, pool, values)
+            for name, sizings, units in self._sets(own, pool, values)
             for row in self._scores(asked, units, signs)
+            for sizing in sizings
         ]
         return self._table(rows, asked, kind, localizer)
 
@@ -98,16 +99,15 @@ class Editor:
 
     def _sets(
         self, own: Selection, pool: Selection, values: Float[Tensor, "query layer neuron"]
-    ) -> Iterator[tuple[str, str, Selection]]:
+    ) -> Iterator[tuple[str, tuple[str, ...], Selection]]:
         plan, size = self.plan, len(own)
         by_threshold = consistency_aware(values, pool, plan.beta1, plan.beta2, threshold=plan.cas_threshold)
-        yield "N_i", "as found", own
-        yield "N_g", "as found", pool
-        yield "CAS", "as found", by_threshold
-        yield "N_i", "equal size", own
-        yield "N_g", "equal size", strongest(pool, size)
-        yield "CAS", "equal size", consistency_aware(values, pool, plan.beta1, plan.beta2, size=size)
-        yield "random", "equal size", random_set(own, plan.seed)
+        yield "N_i", ("as found", "equal size"), own
+        yield "N_g", ("as found",), pool
+        yield "CAS", ("as found",), by_threshold
+        yield "N_g", ("equal size",), strongest(pool, size)
+        yield "CAS", ("equal size",), consistency_aware(values, pool, plan.beta1, plan.beta2, size=size)
+        yield "random", ("equal size",), random_set(own, plan.seed)
 
     def _values(
         self, asked: FactQueries, localizer: str
