@@ -9,6 +9,7 @@ Source: Chen et al. 2024, arXiv:2405.14117, section 2, which tests what it split
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,15 +108,20 @@ def welch(
         raise UnknownName(f"a t-test takes two scores of each group or more, not {len(first)} and {len(second)}")
     if np.ptp(first) == 0 and np.ptp(second) == 0:
         raise UnknownName("a t-test has nothing to measure by where the scores of each group are all equal")
-    test = ttest_ind(first, second, equal_var=False)
-    found = bootstrap(
-        (first, second),
-        _hedges_g,
-        confidence_level=level,
-        n_resamples=resamples,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    # Groups, or resamples of them, that hardly vary: the effect is as good as infinite, and is given as that
+    with (
+        np.errstate(divide="ignore", invalid="ignore"),
+        warnings.catch_warnings(category=RuntimeWarning, action="ignore"),
+    ):
+        test = ttest_ind(first, second, equal_var=False)
+        found = bootstrap(
+            (first, second),
+            _hedges_g,
+            confidence_level=level,
+            n_resamples=resamples,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
     effect = Interval(float(_hedges_g(first, second)), float(found.low), float(found.high), len(first) + len(second))
     return Welch(float(test.statistic), float(test.df), float(test.pvalue), effect)
 
@@ -189,8 +195,7 @@ def _hedges_g(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarr
     squares = sum(n * group.var(axis=axis, ddof=1) for n, group in zip(free, (first, second), strict=True))
     degrees = sum(free)
     correction = np.exp(gammaln(degrees / 2) - gammaln((degrees - 1) / 2)) / np.sqrt(degrees / 2)
-    with np.errstate(divide="ignore", invalid="ignore"):  # groups that do not vary: infinite, or undefined
-        return np.asarray(correction * _difference(first, second, axis) / np.sqrt(squares / degrees))
+    return np.asarray(correction * _difference(first, second, axis) / np.sqrt(squares / degrees))
 
 
 def _numbers(scores: Tensor) -> np.ndarray:
