@@ -17,13 +17,16 @@ from locant.attributions import attribute
 from locant.errors import BadFile, UnknownName
 from locant.recipes.data import FactQueries, draw_facts, neighbours, read_data, select_facts
 from locant.recipes.query_localization import Plan, localize_queries
+from locant.recipes.query_localization.edited import Editor, _by_mean_score
 from locant.recipes.query_localization.judged import judge, null_rows, threshold_rows
 from locant.recipes.query_localization.located import locate, sets_of
-from locant.recipes.query_localization.touched import choose
+from locant.recipes.query_localization.touched import choose, touch
 from locant.selections import select
+from locant.selections.share import strongest, union
 from locant.types import Fact, Provenance, Query, Selection
 
 TABLES = {
+    "lambdas", "lambdas_by_fact", "betas_by_fact", "alphas_by_fact", "neurons",
     "facts", "queries", "neurons_dai", "consistency", "thresholds", "nulls", "tests", "noise", "costs", "mapping",
     "synapses", "alphas", "activations", "edits", "betas",
 }  # fmt: skip
@@ -83,9 +86,62 @@ def test_silencing_a_query_s_own_neurons_hurts_it_more_than_random_ones_do(run: 
     assert change["own"] < change["random like own"] - 0.1
 
 
-def test_nothing_but_the_neurons_of_empty_sets_is_left_alone(run: Path) -> None:
-    empty = table(run, "mapping").filter(pl.col("size") == 0)
-    assert (empty["change"].abs() < 1e-6).all()
+def test_touching_no_neurons_changes_nothing() -> None:
+    lm = locant.load("almanac")
+    asked = facts()[0]
+    # Wordings with nothing in common have an empty intersection
+    apart = {
+        query.uid: Selection(
+            (query,), torch.tensor([[place, 0]]), torch.ones(1), (lm.layers, lm.neurons), lm.provenance("hand", {})
+        )
+        for place, query in enumerate(asked.queries)
+    }
+    found = touch(lm, asked, "consistent", apart, asked.queries[0], "hand", PLAN)
+    empty = found.filter(pl.col("size") == 0)
+    assert set(empty["set"]) == {
+        "intersection",
+        "in 2 or more",
+        "random like intersection",
+        "random like in 2 or more",
+    }
+    assert (empty["change"].abs() < 1e-5).all()
+
+
+def test_sets_of_all_queries_are_not_judged_by_the_wordings_that_chose_them() -> None:
+    lm = locant.load("almanac")
+    asked = facts()[0]
+    plan = replace(PLAN, lambda1=1.0, lambda2=1.0)
+    queries = [query for one in facts() for query in one.queries]
+    sets = sets_of(locate(lm, queries, "dai", plan), lm, queries, "dai", plan.share)
+    editor = Editor(lm, facts(), (), plan)
+    before = editor.edit(asked, "consistent", sets, "dai")
+    blind = {uid: one for uid, one in sets.items() if uid not in {query.uid for query in asked.queries[1::2]}}
+    assert editor.edit(asked, "consistent", blind, "dai").equals(before)
+    seen = {**sets, asked.queries[2].uid: sets[facts()[1].queries[0].uid]}
+    changed = editor.edit(asked, "consistent", seen, "dai").filter(pl.col("set") == "N_g")
+    assert not changed.equals(before.filter(pl.col("set") == "N_g"))
+
+
+def test_n_g_at_equal_size_are_the_neurons_of_the_highest_mean_score() -> None:
+    hand = hand_made(True, "one", "a")
+    scores = [[5.0, 4.0, 3.0, 2.0, 1.0], [0.1, 0.1, 9.0, 0.1, 8.0]]
+    sets = [replace(one, weight=torch.tensor(own)) for one, own in zip(hand, scores, strict=False)]
+    kept = strongest(_by_mean_score(union(sets), sets), 2)
+    expected = sorted(range(5), key=lambda place: -(scores[0][place] + scores[1][place]))[:2]
+    assert kept.units.tolist() == hand[0].units[sorted(expected)].tolist()
+
+
+def test_a_lambda_that_is_given_is_not_swept() -> None:
+    lm = locant.load("almanac")
+    asked = facts()[0]
+    queries = list(asked.queries)
+    sets = sets_of(locate(lm, queries, "dai", PLAN), lm, queries, "dai", PLAN.share)
+    both, one = (
+        Editor(lm, facts(), (), plan).sweep_lambda(asked, "consistent", sets, "dai")
+        for plan in (PLAN, replace(PLAN, lambda1=0.0))
+    )
+    assert both["lambda"].equals(one["lambda"])
+    assert not both["cloze_change"].equals(one["cloze_change"])
 
 
 def test_synapses_come_with_irrelevant_ones_of_equal_number(run: Path) -> None:
@@ -154,9 +210,11 @@ def test_it_runs_on_every_shape_of_model(family: str, tmp_path: Path) -> None:
         for relation in ("w4", "w5")
         for subject, answer in zip(("w6", "w7", "w8"), words, strict=False)
     ]
+    weights = {key: values.clone() for key, values in lm.model.state_dict().items()}
     localize_queries(lm, asked, tmp_path, replace(PLAN, localizers=("dai", "sig", "amig")), source="mine")
     assert set(table(tmp_path, "consistency")["localizer"]) == {"dai", "sig", "amig"}
-    assert len(table(tmp_path, "mapping"))
+    assert all(len(table(tmp_path, name)) for name in ("mapping", "synapses", "edits"))
+    assert all(torch.equal(values, weights[key]) for key, values in lm.model.state_dict().items())
 
 
 def test_no_facts_and_bad_settings_are_one_sentence(tmp_path: Path) -> None:
@@ -168,6 +226,12 @@ def test_no_facts_and_bad_settings_are_one_sentence(tmp_path: Path) -> None:
         Plan(localizers=("dia",))
     with pytest.raises(UnknownName, match="share"):
         Plan(share=0.0)
+    with pytest.raises(UnknownName, match="alpha is at least 0 and less than 1, not 1"):
+        Plan(alpha=1.0)
+    with pytest.raises(UnknownName, match="no mode 'cod'"):
+        plan = replace(PLAN, localizers=("dai", "amig"), settings={"amig": {"mode": "cod"}})
+        localize_queries(lm, facts(), tmp_path / "none", plan, source="almanac")
+    assert not (tmp_path / "none").exists()
 
 
 def test_facts_are_drawn_known_and_cut_to_so_many_wordings() -> None:

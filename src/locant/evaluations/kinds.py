@@ -131,6 +131,7 @@ def split_half(
     *,
     measure: str = "cs2",
     threshold: float | None = None,
+    within_relations: bool = False,
     resamples: int = 9999,
     seed: int = 0,
 ) -> SplitHalf:
@@ -139,13 +140,14 @@ def split_half(
     Each fact's queries are parted at random into two halves of equal size (of an odd number, one is left out).
     No query is in both, so that chance in the first half, which decides on which side of the threshold a fact
     falls, tells nothing about the second. A difference there means that consistency belongs to the fact; it may
-    still be its relation's, or its sets' size: match sizes, and look at relations one by one. Facts with a half
-    without neurons are left out.
+    still be its relation's, or its sets' size: match sizes, and look within relations. Facts with a half without
+    neurons are left out.
 
     Args:
         sets_by_fact: of facts with as many queries each, four or more (see `matched`).
         measure: 'cs1', 'cs2' or 'jaccard'.
         threshold: on the scores of the first half; Otsu's if not given.
+        within_relations: take each relation's mean off its facts' scores, in either half.
         resamples: of the permutation test.
 
     Raises:
@@ -162,6 +164,9 @@ def split_half(
     first, second = (np.array([score(members_of(pair[side])) for pair in halves]) for side in (0, 1))
     defined = np.isfinite(first) & np.isfinite(second)
     first, second = first[defined], second[defined]
+    if within_relations:
+        relations = np.array([sets[0].queries[0].relation for sets in sets_by_fact.values()])[defined]
+        first, second = (_centred(scores, relations) for scores in (first, second))
     border = otsu(torch.from_numpy(first)) if threshold is None else threshold
     high, low = second[first >= border], second[first < border]
     if min(len(high), len(low)) < 2:
@@ -179,6 +184,12 @@ def split_half(
         p=float(test.pvalue),
         reliability=float(spearmanr(first, second).statistic) if varies else float("nan"),
     )
+
+
+def _centred(scores: np.ndarray, relations: np.ndarray) -> np.ndarray:
+    """Scores less the mean of their relation."""
+    _, place = np.unique(relations, return_inverse=True)
+    return np.asarray(scores - (np.bincount(place, scores) / np.bincount(place))[place])
 
 
 def _halves(codes: list[np.ndarray], numbers: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -103,3 +104,14 @@ def _editable(down: nn.Module) -> Float[Tensor, "neuron hidden"]:
 def _write(places: list[tuple[Tensor, Tensor, Rewrite]], vectors: list[Tensor]) -> None:
     for (rows, units, _), each in zip(places, vectors, strict=True):
         rows[units.to(rows.device)] = each
+
+
+def fingerprint(model: nn.Module) -> str:
+    """What tells two models of one name apart: a digest of some values of every parameter."""
+    found = hashlib.sha256()
+    for name, values in model.named_parameters():
+        found.update(name.encode())
+        if not values.is_meta:
+            some = values.detach().flatten()[:: max(1, values.numel() // 16)]
+            found.update(some.to("cpu", torch.float64 if some.is_floating_point() else some.dtype).numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -133,16 +133,28 @@ def select_facts(
     """
     queries = read_data(source, lm.architecture.kind, relations=relations, language=language)
     facts = neighbours(queries)
-    # Answers are read of as many facts as could be wanted, not of all there are
-    drawn = draw_facts(facts, limit if limit is None or not known_only else 4 * limit, seed)
+    drawn = draw_facts(facts, limit, seed)
     if known_only:
-        facts = draw_facts(known(lm, drawn), limit, seed)
+        facts = _draw_known(lm, facts, limit, seed)
     else:
         facts = neighbours(query for one in drawn for query in one.queries if can_be_asked(lm, query))
     if not facts:
         rest = " that the model answers" if known_only else ""
         raise UnknownName(f"no fact of {source} has {LEAST} wordings{rest}; take other relations or other data")
     return tuple(_at_most(one, wordings, seed) for one in facts)
+
+
+def _draw_known(
+    lm: LanguageModel, facts: Sequence[FactQueries], limit: int | None, seed: int
+) -> tuple[FactQueries, ...]:
+    """Facts that the model answers; answers are read of more and more, not at once of all there are."""
+    wanted = len(facts) if limit is None else limit
+    asked = 4 * wanted
+    while True:
+        found = draw_facts(known(lm, draw_facts(facts, min(asked, len(facts)) or 1, seed)), limit, seed)
+        if len(found) >= wanted or asked >= len(facts):
+            return found
+        asked *= 4
 
 
 def _at_most(one: FactQueries, wordings: int | None, seed: int) -> FactQueries:
@@ -210,12 +222,13 @@ def _first_unrelated(fact: Fact, order: Sequence[FactQueries], random: Random) -
     start = random.randrange(len(order))
     for step in range(len(order)):
         other = order[(start + step) % len(order)]
-        if other.fact.relation != fact.relation and _names(fact).isdisjoint(_names(other.fact)):
+        if other.fact.relation != fact.relation and names_of(fact).isdisjoint(names_of(other.fact)):
             return other
     raise UnknownName(f"no fact of another relation shares no name with {fact.uid!r}; add a relation")
 
 
-def _names(fact: Fact) -> set[str]:
+def names_of(fact: Fact) -> set[str]:
+    """What a fact is about, in lower case."""
     return {name.casefold() for name in (fact.subject, fact.object) if name}
 
 

@@ -18,9 +18,14 @@ from pathlib import Path
 
 import polars as pl
 
+from locant.attributions import attribute
+from locant.attributions.synapses import column_sums
 from locant.errors import UnknownName
 from locant.evaluations import read_answers
+from locant.interventions.attention import scale_columns
+from locant.interventions.edits import erase
 from locant.models import LanguageModel
+from locant.models.weights import fingerprint
 from locant.recipes.data import FactQueries, unrelated
 from locant.recipes.query_localization.edited import Editor
 from locant.recipes.query_localization.judged import (
@@ -37,6 +42,8 @@ from locant.recipes.query_localization.located import BATCH_COLUMNS, NOISE, cost
 from locant.recipes.query_localization.plan import LOCALIZERS, Plan
 from locant.recipes.query_localization.synapses import maps, sweep_alpha, touch_columns
 from locant.recipes.query_localization.touched import choose, touch
+from locant.selections import random_set, select
+from locant.selections.columns import select_columns
 from locant.sweeps import RunFolder
 from locant.sweeps.run import Manifest
 from locant.sweeps.units import Unit, fill_table, save_table
@@ -87,6 +94,7 @@ def localize_queries(
     run = RunFolder(folder)
     manifest = _manifest(lm, facts, plan, source, texts)
     run.check(manifest)
+    _try(lm, facts[0].queries[0], plan)
     run.open(manifest)
     work = _Work(lm, facts, plan, run, manifest, say)
     work.describe()
@@ -101,6 +109,18 @@ def localize_queries(
     return folder
 
 
+def _try(lm: LanguageModel, query: Query, plan: Plan) -> None:
+    """Each step once, on one query: what this model or these settings cannot do is better known at once."""
+    for localizer in plan.localizers:
+        attribute(lm, [query], localizer, **plan.settings.get(localizer, {}))  # type: ignore[arg-type]
+    columns = column_sums(lm, [query])
+    with scale_columns(lm, select_columns(columns, plan.alpha)[0], 1.0, plan.renormalise):
+        read_answers(lm, [query])
+    one = random_set(select(attribute(lm, [query], "activation"), k=1), plan.seed)
+    with erase(lm, one):
+        read_answers(lm, [query])
+
+
 def _manifest(
     lm: LanguageModel, facts: Sequence[FactQueries], plan: Plan, source: str, texts: Sequence[str]
 ) -> Manifest:
@@ -109,6 +129,7 @@ def _manifest(
     return {
         "recipe": "query-localization",
         **{name: made_by[name] for name in ("model", "revision", "dtype", "package")},
+        "weights": fingerprint(lm.model),
         "source": source,
         "facts": len(facts),
         "queries": sum(len(one.queries) for one in facts),

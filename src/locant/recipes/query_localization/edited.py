@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from locant.attributions import attribute
-from locant.errors import BadQuery
+from locant.errors import BadQuery, UnknownName
 from locant.evaluations.editing import Bystanders, bystanders, score_edit
 from locant.interventions.edits import erase, update
 from locant.models import LanguageModel
-from locant.recipes.data import FactQueries
+from locant.recipes.data import FactQueries, names_of
 from locant.recipes.query_localization.plan import BETAS, LAMBDAS, Plan
 from locant.selections import random_set
 from locant.selections.share import consistency_aware, strongest, union
@@ -49,17 +49,21 @@ class Editor:
         self.facts = facts
         self.texts = tuple(texts) if lm.architecture.kind == "causal" else ()
         self.plan = plan
-        self._spared: dict[str, Bystanders] = {}
+        self._spared: dict[tuple[str, ...], Bystanders] = {}
 
     def edit(self, asked: FactQueries, kind: str, sets: Mapping[str, Selection], localizer: str) -> pl.DataFrame:
-        """Both edits of a fact by its first query, with every set of neurons at both sizes."""
-        own, pool = sets[asked.queries[0].uid], union([sets[query.uid] for query in asked.queries])
+        """Both edits of a fact by its first query, with every set of neurons at both sizes.
+
+        Sets of several queries are chosen with half of the other wordings, and judged on the rest: else they would
+        have seen what they are judged by, and N_i not.
+        """
+        own, known = sets[asked.queries[0].uid], self._known(asked)
         if not len(own):
             return pl.DataFrame()
-        values, signs = self._values(asked, localizer)
+        values, signs = self._values(known, localizer)
         rows = [
             {"set": name, "sizing": sizing, "size": len(units), **row}
-            for name, sizings, units in self._sets(own, pool, values)
+            for name, sizings, units in self._sets(own, [sets[query.uid] for query in known.queries], values)
             for row in self._scores(asked, units, signs)
             for sizing in sizings
         ]
@@ -69,10 +73,11 @@ class Editor:
         self, asked: FactQueries, kind: str, sets: Mapping[str, Selection], localizer: str
     ) -> pl.DataFrame:
         """Both edits with the consistency-aware set of equal size, at every beta2."""
-        own, pool = sets[asked.queries[0].uid], union([sets[query.uid] for query in asked.queries])
+        own, known = sets[asked.queries[0].uid], self._known(asked)
         if not len(own):
             return pl.DataFrame()
-        values, signs = self._values(asked, localizer)
+        values, signs = self._values(known, localizer)
+        pool = union([sets[query.uid] for query in known.queries])
         rows = [
             {"beta2": beta, "set": "CAS", "sizing": "equal size", "size": len(own), **row}
             for beta in BETAS
@@ -85,29 +90,39 @@ class Editor:
     def sweep_lambda(
         self, asked: FactQueries, kind: str, sets: Mapping[str, Selection], localizer: str
     ) -> pl.DataFrame:
-        """The update of the edited query's own neurons, at every size of its steps."""
+        """The update of the edited query's own neurons, at every size of its steps that is not given."""
         own, new = sets[asked.queries[0].uid], self._new_object(asked)
         if not len(own) or new is None:
             return pl.DataFrame()
-        signs = self._values(asked, localizer)[1]
+        signs = self._values(self._known(asked), localizer)[1]
         rows = []
         for size in LAMBDAS:
-            plan = replace(self.plan, lambda1=size, lambda2=size)
+            given = self.plan.lambda1, self.plan.lambda2
+            lambda1, lambda2 = (size if one is None else one for one in given)
+            plan = replace(self.plan, lambda1=lambda1, lambda2=lambda2)
             changed = Editor(self.lm, self.facts, (), plan)._update(asked.queries[0], new, own, signs)
             rows.append({"lambda": size, **self._score(asked, changed, own, new)})
         return self._table(rows, asked, kind, localizer)
 
+    def _known(self, asked: FactQueries) -> FactQueries:
+        """The edited query and every other neighbour: what sets are chosen with. The rest judges them."""
+        return FactQueries(asked.fact, (asked.queries[0], *asked.queries[2::2]))
+
     def _sets(
-        self, own: Selection, pool: Selection, values: Float[Tensor, "query layer neuron"]
+        self, own: Selection, sets: Sequence[Selection], values: Float[Tensor, "query layer neuron"]
     ) -> Iterator[tuple[str, tuple[str, ...], Selection]]:
-        plan, size = self.plan, len(own)
+        plan, size, pool = self.plan, len(own), union(sets)
         by_threshold = consistency_aware(values, pool, plan.beta1, plan.beta2, threshold=plan.cas_threshold)
         yield "N_i", ("as found", "equal size"), own
         yield "N_g", ("as found",), pool
         yield "CAS", ("as found",), by_threshold
-        yield "N_g", ("equal size",), strongest(pool, size)
+        yield "N_g", ("equal size",), strongest(_by_mean_score(pool, sets), size)
         yield "CAS", ("equal size",), consistency_aware(values, pool, plan.beta1, plan.beta2, size=size)
-        yield "random", ("equal size",), random_set(own, plan.seed)
+        draw = Random(f"{plan.seed}/{own.queries[0].uid}").getrandbits(31)
+        try:
+            yield "random", ("equal size",), random_set(own, draw)
+        except UnknownName:  # more than half of a layer is chosen: there are not so many others
+            return
 
     def _values(
         self, asked: FactQueries, localizer: str
@@ -135,7 +150,7 @@ class Editor:
             self.lm,
             changed,
             asked.queries[0],
-            asked.queries[1:],
+            asked.queries[1::2],
             self._bystanders(asked),
             made_by=units.made_by,
             new=new,
@@ -181,18 +196,32 @@ class Editor:
             return self.lm.context
 
     def _bystanders(self, asked: FactQueries) -> Bystanders:
-        relation = asked.fact.relation
-        if relation not in self._spared:
-            others = [one.queries[0] for one in self.facts if one.fact.relation != relation]
-            Random(f"{self.plan.seed}/{relation}").shuffle(others)
-            self._spared[relation] = bystanders(self.lm, others[: self.plan.spared], self.texts)
-        return self._spared[relation]
+        relation, names = asked.fact.relation, names_of(asked.fact)
+        facts = [one for one in self.facts if one.fact.relation != relation]
+        Random(f"{self.plan.seed}/{relation}").shuffle(facts)
+        others = [one for one in facts if names.isdisjoint(names_of(one.fact))] or facts
+        chosen = tuple(
+            Random(f"{self.plan.seed}/{one.fact.uid}").choice(one.queries) for one in others[: self.plan.spared]
+        )
+        key = tuple(query.uid for query in chosen)
+        if key not in self._spared:
+            self._spared[key] = bystanders(self.lm, chosen, self.texts)
+        return self._spared[key]
 
     def _table(self, rows: Sequence[Row], asked: FactQueries, kind: str, localizer: str) -> pl.DataFrame:
         about = {"localizer": localizer, "fact": asked.fact.uid, "relation": asked.fact.relation, "kind": kind}
         return pl.DataFrame(
             [about | row for row in rows], infer_schema_length=None, schema_overrides={"text_change": pl.Float64}
         )
+
+
+def _by_mean_score(pool: Selection, sets: Sequence[Selection]) -> Selection:
+    """A pool whose units weigh their mean score over the sets; where one lacks a unit, that is 0."""
+    total = torch.zeros(pool.grid, dtype=torch.float64)
+    for one in sets:
+        total[one.units[:, 0], one.units[:, 1]] += one.weight.double() / len(sets)
+    weight = total[pool.units[:, 0], pool.units[:, 1]]
+    return Selection(pool.queries, pool.units, weight, pool.grid, pool.made_by)
 
 
 def _nothing(lm: LanguageModel) -> Selection:

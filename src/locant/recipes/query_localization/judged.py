@@ -39,16 +39,17 @@ class Judged:
 
 
 def judge(localizer: str, sets_by_fact: SetsByFact, plan: Plan) -> Judged:
-    """Score every fact at equal numbers: all as many queries as the poorest fact, and the median number of neurons.
+    """Score every fact at equal numbers of queries and of neurons.
 
-    Facts that cannot be matched are left out; the table of facts as found still has them.
+    Sets are cut to the lower quartile of their sizes, and facts to as many queries as leave half of them. Facts
+    that have fewer are left out: those with small sets. The table of facts as found still has them.
 
     Raises:
         UnknownName: no fact can be scored.
     """
     queries = min(len(sets) for sets in sets_by_fact.values())
     sizes = sorted(len(one) for sets in sets_by_fact.values() for one in sets)
-    # The lower quartile: larger sets lose their weakest neurons, a quarter of the queries falls away
+    # Larger sets lose their weakest neurons, a quarter of the queries falls away
     size = max(1, sizes[len(sizes) // 4])
     for k in range(queries, 1, -1):
         try:
@@ -137,22 +138,27 @@ def test_rows(judged: Judged, plan: Plan) -> Iterator[Row]:
     scores = [one.cs2 for one in judged.facts.values()]
     high, low = ([one for one in scores if (one >= border) == side] for side in (True, False))
     yield from _welch(judged, "Welch, scores split by their own threshold", torch.tensor(high), torch.tensor(low))
-    try:
-        halves = split_half(judged.sets, seed=plan.seed)
-    except UnknownName:
-        return  # fewer than four queries a fact, or scores that do not vary
-    name = "second half of the queries"
-    yield from _welch(judged, f"Welch, {name}", halves.consistent, halves.inconsistent)
-    yield {
-        "localizer": judged.localizer,
-        "test": f"permutation, {name}",
-        "statistic": halves.difference,
-        "p": halves.p,
-        "effect": None,
-        "low": None,
-        "high": None,
-        "n": len(halves.consistent) + len(halves.inconsistent),
-    }
+    for within, where in ((False, ""), (True, ", within relations")):
+        try:
+            halves = split_half(judged.sets, within_relations=within, seed=plan.seed)
+        except UnknownName:
+            continue  # fewer than four queries a fact, or scores that do not vary
+        name = f"second half of the queries{where}"
+        yield from _welch(judged, f"Welch, {name}", halves.consistent, halves.inconsistent)
+        for test, statistic, p in (
+            ("permutation", halves.difference, halves.p),
+            ("rank correlation with the first half", halves.reliability, None),
+        ):
+            yield {
+                "localizer": judged.localizer,
+                "test": f"{test}, {name}",
+                "statistic": statistic,
+                "p": p,
+                "effect": None,
+                "low": None,
+                "high": None,
+                "n": len(halves.consistent) + len(halves.inconsistent),
+            }
 
 
 def _welch(judged: Judged, name: str, high: torch.Tensor, low: torch.Tensor) -> Iterator[Row]:

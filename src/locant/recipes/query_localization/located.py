@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import torch
@@ -49,8 +52,9 @@ def locate(lm: LanguageModel, queries: Sequence[Query], localizer: str, plan: Pl
 def _rows(one: Attribution, localizer: str, plan: Plan) -> list[dict[str, object]]:
     query, scores = one.queries[0], one.scores[0]
     flat = scores.flatten()
-    best = flat.topk(min(plan.keep, len(flat)))
-    highest = float(best.values[0])
+    highest = float(flat.max())
+    own = int((flat >= plan.share * highest).sum()) if highest > 0 else 1
+    best = flat.topk(min(max(plan.keep, own), len(flat)))
     kept = [(int(unit), float(score)) for score, unit in zip(best.values, best.indices, strict=True)]
     width = scores.shape[1]
     return [
@@ -151,6 +155,7 @@ class _Counter:
         self.positions += residual.numel() / residual.shape[-1]
 
     def __enter__(self) -> _Counter:
+        _forget_peak()
         self._watching.__enter__()
         self._started = time.perf_counter()
         return self
@@ -160,8 +165,20 @@ class _Counter:
         self._watching.__exit__(*error)  # type: ignore[arg-type]
 
 
+def _forget_peak() -> None:
+    """Begin to measure the highest memory anew, where the system lets us."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_mb() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) / 1e3
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -24,7 +24,7 @@ class Plan:
         localizers: methods of `locant.attributions`, each judged for consistency; the first one's are touched.
         settings: of each localizer, where they are not its defaults.
         share: a query's neurons score at least this share of its highest.
-        keep: neurons of each query that the tables keep at most.
+        keep: neurons of each query that the tables keep, if they are not more by `share`.
         static: threshold on CS2 below which a fact is inconsistent; Otsu's is always taken too.
         draws: shuffled facts of the null.
         touched, edited: facts of each kind whose neurons and synapses are touched, and that are edited.
@@ -71,6 +71,11 @@ class Plan:
         for name in ("share", "static", "cas_threshold"):
             if not 0 < getattr(self, name) <= 1:
                 raise UnknownName(f"{name} is more than 0 and at most 1, not {getattr(self, name)}")
+        if not 0 <= self.alpha < 1:
+            raise UnknownName(f"alpha is at least 0 and less than 1, not {self.alpha}")
+        for name in ("keep", "draws", "touched", "edited", "random_sets", "spared"):
+            if getattr(self, name) < 1:
+                raise UnknownName(f"{name} is 1 or more, not {getattr(self, name)}")
         for name in self.settings:
             if name not in self.localizers:
                 raise UnknownName(

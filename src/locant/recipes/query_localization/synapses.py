@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from random import Random
 
 import polars as pl
 import torch
@@ -50,7 +51,7 @@ def touch_columns(
                     "operation": operation,
                     **_effect(lm, query, sets[query.uid], chosen, by, plan.renormalise),
                 }
-                for name, chosen in _chosen(columns, plan.alpha, plan.seed)
+                for name, chosen in _chosen(columns, plan.alpha, Random(f"{plan.seed}/{query.uid}").getrandbits(31))
                 for operation, by in OPERATIONS.items()
             ]
     return pl.DataFrame(rows)

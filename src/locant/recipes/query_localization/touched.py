@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from random import Random
 
 import polars as pl
 
@@ -41,7 +42,7 @@ def touch(
     rows = []
     for place, query in enumerate(asked.queries[:AT_MOST]):
         before = float(read_answers(lm, [query]).log_probability.exp())
-        groups = _with_random(_groups(own, place, sets[other.uid]), plan.seed, plan.random_sets)
+        groups = _with_random(_groups(own, place, sets[other.uid]), f"{plan.seed}/{query.uid}", plan.random_sets)
         for operation, by in OPERATIONS.items():
             after = probability_by_set(
                 lm, query, [units for group in groups.values() for units in group], by
@@ -79,12 +80,16 @@ def _groups(own: Sequence[Selection], place: int, unrelated: Selection) -> dict[
     }
 
 
-def _with_random(groups: Mapping[str, list[Selection]], seed: int, draws: int) -> dict[str, list[Selection]]:
+def _with_random(groups: Mapping[str, list[Selection]], seed: str, draws: int) -> dict[str, list[Selection]]:
     """With `draws` random sets for every set, as many neurons of every layer, where so many others are left."""
     found = dict(groups)
     for name, group in groups.items():
         try:
-            matched = [random_set(one, seed * draws + draw) for one in group for draw in range(draws)]
+            matched = [
+                random_set(one, Random(f"{seed}/{name}/{place}/{draw}").getrandbits(31))
+                for place, one in enumerate(group)
+                for draw in range(draws)
+            ]
         except UnknownName:
             continue
         found[f"random like {name}"] = matched
