@@ -9,7 +9,8 @@ import locant
 from families import WORDS, tiny
 from locant.errors import UnknownName
 from locant.evaluations import sets
-from locant.evaluations.sets import probability_by_set
+from locant.evaluations.letters import letter_probabilities
+from locant.evaluations.sets import Touched, letters_by_set, probability_by_set
 from locant.interventions import scale
 from locant.models import LanguageModel
 from locant.selections import select
@@ -56,3 +57,25 @@ def test_sets_of_another_model_are_refused() -> None:
     with pytest.raises(UnknownName, match="layers, neurons"):
         probability_by_set(tiny("t5"), WORDS.short, [Selection((), chosen[0].units, chosen[0].weight, (9, 9),
                            chosen[0].made_by)], 0.0)  # fmt: skip
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_letters_of_many_prompts_with_sets_of_their_own_are_those_read_one_by_one(
+    family: str, lm: LanguageModel, others: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sets, "AT_ONCE", 3)
+    letters = ("w4", "w14", "w33")
+    rows = [Touched(query, one, others) for query in (WORDS.short, WORDS.long) for one in some_sets(lm, query)]
+    found = letters_by_set(lm, rows, 0.0, letters)
+    for row, own in zip(rows, found, strict=True):
+        neurons = complement(row.neurons) if others else row.neurons
+        with scale(lm, neurons, 0.0):
+            (expected,) = letter_probabilities(lm, [row.query], letters)
+        assert own.tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def complement(chosen: Selection) -> Selection:
+    free = torch.ones(chosen.grid, dtype=torch.bool)
+    free[chosen.units[:, 0], chosen.units[:, 1]] = False
+    units = free.nonzero()
+    return Selection((), units, torch.ones(len(units)), chosen.grid, chosen.made_by)
