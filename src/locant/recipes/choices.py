@@ -1,0 +1,128 @@
+"""What QRNCA asks: multiple-choice questions from the almanac, published files, MMLU or a file of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from random import Random
+
+from locant import almanac
+from locant.errors import UnknownName
+from locant.evaluations.letters import letter_probabilities
+from locant.models import LanguageModel
+from locant.queries.choice import ChoiceQuestion, choose, gather_choices, put_in_chat, read_items, read_mmlu
+from locant.queries.qrnca import read_qrnca
+from locant.recipes.data import can_be_asked
+
+SOURCES = "almanac (by domain), almanac:languages, qrnca:FILE, mmlu:FILE or FOLDER, and any file of questions"
+
+
+def read_choices(
+    source: str, *, templates: int = 3, resample: bool = False, seed: int = 0
+) -> tuple[ChoiceQuestion, ...]:
+    """Read questions, each in several templates.
+
+    Args:
+        source: 'almanac' (its own choices in English, by domain), 'almanac:languages' (its parallel facts, by
+            language), 'qrnca:FILE' (as published), 'mmlu:FILE' or 'mmlu:FOLDER' (by subject), or a file with the
+            columns question, answer, group and perhaps options.
+        templates: of each question; published files have three.
+        resample: draw other wrong options for every template, where they are drawn.
+
+    Raises:
+        UnknownName: no such source.
+        BadFile, BadQuery: as the readers say.
+    """
+    name, _, place = source.partition(":")
+    if name == "almanac":
+        return _of_the_almanac(place, templates, seed)
+    if name == "qrnca" and place:
+        return read_qrnca(place)
+    items = None
+    if name == "mmlu" and place:
+        files = sorted(Path(place).glob("*.csv")) if Path(place).is_dir() else [Path(place)]
+        if not files:
+            raise UnknownName(f"no .csv files in {place!r}")
+        items = tuple(chain.from_iterable(map(read_mmlu, files)))
+    elif Path(source).suffix or Path(source).is_file():
+        items = read_items(source)
+    if items is None:
+        raise UnknownName(f"no data {source!r}; there is {SOURCES}")
+    return choose(items, seed=seed, templates=range(1, templates + 1), resample=resample)
+
+
+def select_choices(
+    lm: LanguageModel,
+    source: str,
+    *,
+    groups: Sequence[str] | None = None,
+    limit: int | None = None,
+    known_only: bool = False,
+    chat: bool = False,
+    templates: int = 3,
+    resample: bool = False,
+    seed: int = 0,
+) -> tuple[ChoiceQuestion, ...]:
+    """Read questions, keep what can be asked of a model, and draw from each group.
+
+    Args:
+        groups: only these domains or languages; None for all.
+        limit: questions of each group at most, drawn at random; None for all.
+        known_only: only questions whose letter is the most probable one in most of their prompts.
+        chat: put prompts into the tokenizer's chat template.
+
+    Raises:
+        UnknownName: no such group, or nothing is left; and as `read_choices` does.
+    """
+    questions = read_choices(source, templates=templates, resample=resample, seed=seed)
+    there = tuple(dict.fromkeys(one.group for one in questions))
+    for name in groups or ():
+        if name not in there:
+            raise UnknownName(f"no group {name!r} in {source}; known: {', '.join(there)}.")
+    questions = tuple(one for one in questions if groups is None or one.group in groups)
+    if chat:
+        questions = put_in_chat(questions, lm.tokenizer)
+    wanted = {one.group: (limit or len(questions)) for one in questions}
+    shuffled = sorted(questions, key=lambda one: one.uid)
+    Random(seed).shuffle(shuffled)
+    kept: set[str] = set()
+    for one in shuffled:
+        if wanted[one.group] and _fits(lm, one) and (not known_only or _knows(lm, one)):
+            wanted[one.group] -= 1
+            kept.add(one.uid)
+    if not kept:
+        rest = " that the model answers" if known_only else ""
+        raise UnknownName(f"no question of {source} can be asked of this model{rest}")
+    return tuple(one for one in questions if one.uid in kept)
+
+
+def _of_the_almanac(what: str, templates: int, seed: int) -> tuple[ChoiceQuestion, ...]:
+    relations = {one.name: one for one in almanac.relations()}
+    if what not in ("", "domains", "languages"):
+        raise UnknownName(f"no questions 'almanac:{what}'; there are almanac, almanac:languages")
+    if what == "languages":
+        parallel = {name for name, one in relations.items() if set(one.languages) == set(almanac.LANGUAGES)}
+        asked = [
+            query
+            for query in almanac.queries(format="choice", seed=seed)
+            if query.relation in parallel and relations[query.relation].kind == "factual"
+        ]
+        return gather_choices(asked, lambda query: query.language, templates)
+    asked = [
+        query
+        for query in almanac.queries(format="choice", language="en", seed=seed)
+        if relations[query.relation].kind in ("factual", "commonsense")
+    ]
+    domains = {name: one.domain for name, one in relations.items()}
+    return gather_choices(asked, lambda query: domains[query.relation], templates)
+
+
+def _fits(lm: LanguageModel, question: ChoiceQuestion) -> bool:
+    return all(can_be_asked(lm, prompt.query) for prompt in question.prompts)
+
+
+def _knows(lm: LanguageModel, question: ChoiceQuestion) -> bool:
+    found = letter_probabilities(lm, [prompt.query for prompt in question.prompts], question.prompts[0].letters)
+    right = [int(own.argmax()) == prompt.right for own, prompt in zip(found, question.prompts, strict=True)]
+    return 2 * sum(right) > len(right)

@@ -1,0 +1,61 @@
+"""What a run of QRNCA does: its settings, with the paper's where it has any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from locant.errors import UnknownName
+from locant.selections.clusters import MODES
+from locant.types import Setting
+
+METHODS = (
+    "qrnca",
+    "qrnca without ICA",
+    "qrnca with common neurons",
+    "knowledge neurons",
+    "activation",
+    "random",
+)
+OPERATIONS = {"boost": 2.0, "suppress": 0.0}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a run.
+
+    Attributes:
+        mode: how a question's templates become a cluster, see `locant.selections.clusters.cluster`.
+        settings: of the attribution (`dai`), where they are not its defaults.
+        contrast: attribute P(right letter) less the mean P of the wrong ones, instead of P(right letter).
+        share: a cluster holds neurons above this share of its highest score.
+        common: neurons of more than this share of all clusters are common.
+        top: query-relevant neurons of a question at most.
+        aggregate: of relative changes, see `locant.evaluations.boosting.change_ratio`.
+        draws: shuffles of the questions' groups, the null of the overlaps.
+
+    Source: Chen et al. 2024, arXiv:2406.10868, which has share 0.2, common 0.3, top 20.
+    """
+
+    mode: str = "paper"
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    contrast: bool = False
+    share: float = 0.2
+    common: float = 0.3
+    top: int = 20
+    aggregate: str = "ratio-of-means"
+    draws: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UnknownName(f"no mode {self.mode!r}; there are {', '.join(MODES)}")
+        for name in ("share", "common"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UnknownName(f"{name} is at least 0 and less than 1, not {getattr(self, name)}")
+        if self.top < 1:
+            raise UnknownName(f"there must be 1 neuron or more of a question, not {self.top}")
+
+    def plain(self) -> dict[str, object]:
+        """As a manifest holds it."""
+        return asdict(self)
