@@ -16,11 +16,12 @@ from fake_query_localization import Truth, fake_run
 
 from locant.errors import BadFile
 from locant.evaluations import interval
+from locant.reports.means import apart, side
 from locant.reports.query_localization import page_of
 from locant.reports.query_localization.figures import spread
 from locant.reports.query_localization.finding import answers, headline
 from locant.reports.query_localization.heat_maps import strongest
-from locant.reports.query_localization.means import apart, difference, doubt, mean, side
+from locant.reports.query_localization.means import difference, doubt, mean
 from locant.reports.query_localization.run import TABLES, read_run
 from locant.reports.text import script_json
 from locant.types import Interval
@@ -417,8 +418,8 @@ def test_choosing_a_localizer_shows_its_findings_wherever_it_has_some(page):
     found = answer_of(
         page,
         "document.querySelector('#consistency [data-choose=\"2\"]').click();"
-        "setTimeout(() => { answer.textContent = [...document.querySelectorAll('[data-localizer]:not([hidden])')]"
-        ".map((part) => part.closest('section').id + part.dataset.localizer).join(' ')"
+        "setTimeout(() => { answer.textContent = [...document.querySelectorAll('[data-view]:not([hidden])')]"
+        ".map((part) => part.closest('section').id + part.dataset.view).join(' ')"
         " + ' ' + document.querySelectorAll('#violins-2 .main-svg').length; }, 300);",
     )
     *shown, figures = found.split()

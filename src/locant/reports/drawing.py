@@ -6,7 +6,7 @@ Colours are CSS variables; theme.js puts in the values of the reader's theme.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -49,7 +49,7 @@ def change_bars(
         quantity: what changed, for the axis.
     """
     figure, labels = go.Figure(), []
-    ends = _ends([*bars, *beside])
+    ends = ends_of(bar.change for bar in [*bars, *beside])
     # In ratios a bar starts at ×1, where nothing has changed
     start = 1.0 if any(abs(end) >= RATIO_FROM for end in ends) else 0.0
     for place, bar in enumerate(bars):
@@ -70,7 +70,7 @@ def change_bars(
         ]
     figure.update_layout(annotations=labels)
     dress(figure, height=row * len(bars) + 52)
-    _change_axis(figure, ends, start, down, quantity)
+    change_axis(figure, ends, start, down, quantity)
     figure.update_layout(showlegend=False, bargap=0)
     figure.update_yaxes(range=[len(bars) - 0.4, -0.4], visible=False, fixedrange=True)
     return figure
@@ -123,12 +123,34 @@ def dress(figure: go.Figure, height: int) -> None:
     )
 
 
-def _ends(bars: Sequence[Bar]) -> list[float]:
-    ends = [end for bar in bars for end in (bar.change.mean, bar.change.low, bar.change.high)]
+def upright(figure: go.Figure, lines: Mapping[str, tuple[float, str]], top: int) -> None:
+    """Upright lines, each label on a line of its own above the figure, at the side where there is room."""
+    for place, (label, (x, dash)) in enumerate(lines.items()):
+        if not math.isfinite(x):
+            continue
+        figure.add_vline(x=x, line={"color": "var(--ink)", "width": 1.2, "dash": dash})
+        right = x < 0.6
+        figure.add_annotation(
+            text=label,
+            x=x,
+            xanchor="left" if right else "right",
+            xshift=-1 if right else 1,
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            yshift=top - 18 * (place + 1),
+            showarrow=False,
+            font={"color": "var(--muted)", "size": 11},
+        )
+
+
+def ends_of(changes: Iterable[Interval]) -> list[float]:
+    """Means and both ends of their intervals, where they are numbers."""
+    ends = [end for one in changes for end in (one.mean, one.low, one.high)]
     return [end for end in ends if math.isfinite(end)]
 
 
-def _change_axis(figure: go.Figure, known: list[float], start: float, down: bool, quantity: str) -> None:
+def change_axis(figure: go.Figure, known: list[float], start: float, down: bool, quantity: str) -> None:
     """The x axis: never so short that a trifle looks like an effect."""
     if start:
         low, high = 0.0, 1.05 * (1 + max(known))

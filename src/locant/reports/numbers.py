@@ -46,6 +46,11 @@ def score(value: float) -> str:
     return f"{value:+#.3g}".rstrip(".").replace("-", _MINUS) if value else "0"
 
 
+def seconds(value: float) -> str:
+    """A time by the clock."""
+    return f"{value:.2g} s" if value < 100 else f"{value:,.0f} s"
+
+
 def share(part: float) -> str:
     """A part of a whole in percent."""
     return f"{part:.0%}" if part >= 0.1 or part == 0 else f"{part:.1%}"

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
 from locant.reports.numbers import count, relative, score
-from locant.reports.query_localization.blocks import Block, Section, absent, as_table, caption, legend, name_of, plot
+from locant.reports.query_localization.blocks import name_of
 from locant.reports.query_localization.heat_maps import before_and_after, every_neuron
 from locant.reports.query_localization.run import Run
 from locant.reports.text import escape

@@ -7,19 +7,13 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from locant.reports.blocks import Block, Section, absent, as_table, caption, plot
+from locant.reports.means import apart, values
 from locant.reports.numbers import count, decimal, portion, share
 from locant.reports.query_localization.agreement import agreement, kinds
-from locant.reports.query_localization.blocks import (
-    Block,
-    Section,
-    absent,
-    as_table,
-    caption,
-    name_of,
-    plot,
-)
+from locant.reports.query_localization.blocks import name_of
 from locant.reports.query_localization.figures import Line, Violin, sweep, violins
-from locant.reports.query_localization.means import apart, inconsistent, mean, values
+from locant.reports.query_localization.means import inconsistent, mean
 from locant.reports.query_localization.run import Run
 from locant.types import Interval
 
@@ -33,7 +27,7 @@ def sections(run: Run) -> Iterator[Section]:
         why = "The table of consistency has no rows: no fact has two wordings with neurons of their own."
         yield Section("consistency", "Consistency", {None: absent("No fact was scored", why)})
         return
-    yield Section("consistency", "Consistency", {place: _by_relation(run, place) for place in known})
+    yield Section("consistency", "Consistency", {str(place): _by_relation(run, place) for place in known})
     yield Section("thresholds", "", {None: _by_threshold(run)})
     yield Section("agreement", "", {None: agreement(run)})
     yield Section("kinds", "", {None: kinds(run)})

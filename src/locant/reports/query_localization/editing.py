@@ -6,23 +6,12 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, panels, plot
+from locant.reports.means import side, values
 from locant.reports.numbers import change, count, points, portion, relative, share
-from locant.reports.query_localization.blocks import (
-    DOING,
-    KINDS,
-    OPERATIONS,
-    Block,
-    Section,
-    absent,
-    as_table,
-    caption,
-    details,
-    grid,
-    panels,
-    plot,
-)
+from locant.reports.query_localization.blocks import DOING, KINDS, OPERATIONS
 from locant.reports.query_localization.figures import Line, Point, plane, sweep
-from locant.reports.query_localization.means import average, difference, doubt, mean, side, values
+from locant.reports.query_localization.means import average, difference, doubt, mean
 from locant.reports.query_localization.run import Run
 from locant.types import Interval
 
@@ -45,7 +34,7 @@ def sections(run: Run) -> Iterator[Section]:
         why = "The table of edits has no rows: no fact was erased or updated."
         yield Section("editing", "Editing", {None: absent("No fact was edited", why)})
     else:
-        yield Section("editing", "Editing", {place: _block(run, place) for place in known})
+        yield Section("editing", "Editing", {str(place): _block(run, place) for place in known})
     if not run["betas"].is_empty():
         yield Section("betas", "", {None: _sweep(run)})
 
@@ -78,7 +67,8 @@ def _block(run: Run, place: int) -> Block:
     said = (
         "Up and to the right is better. Generalisation: share of a fact’s other wordings in which the edit succeeds "
         "(erased: the answer is no longer the first choice; updated: the new one is). Locality: share of unrelated "
-        "queries whose first token stays. N_i: the neurons of the edited query; N_g: of any of the fact’s queries; "
+        "queries whose first token stays. N_i: the neurons of the edited query; N_g: of that query and half of the "
+        "other wordings; the rest of the wordings judge. "
         "CAS: the consistency-aware set; each cut to as many neurons, since larger edits generalise better and spare "
         "less whatever they touch. Control, in grey: random neurons. Crosses are 95% bootstrap intervals over facts."
     )

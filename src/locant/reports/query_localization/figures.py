@@ -9,7 +9,7 @@ from itertools import chain
 
 import plotly.graph_objects as go
 
-from locant.reports.drawing import dress, row_label, whiskers
+from locant.reports.drawing import dress, row_label, upright, whiskers
 from locant.reports.numbers import decimal, portion
 from locant.reports.text import plotly
 from locant.types import Interval
@@ -106,7 +106,7 @@ def violins(parts: Sequence[Violin], lines: Mapping[str, tuple[float, str]]) -> 
     figure.update_layout(annotations=labels)
     dress(figure, height=64 * len(parts) + 46 + 18 * len(lines) + 10)
     figure.update_layout(showlegend=False, margin={"t": 18 * len(lines) + 10, "l": 8}, violinmode="overlay")
-    _upright(figure, lines, top=18 * len(lines))
+    upright(figure, {f"{label} {x:.2f}": (x, dash) for label, (x, dash) in lines.items()}, top=18 * len(lines))
     figure.update_xaxes(
         range=[0, 1], fixedrange=True, gridcolor="var(--rule)", zeroline=False, dtick=0.2,
         title={"text": "CS2 of a fact", "standoff": 8},
@@ -260,27 +260,6 @@ def _around(intervals: Sequence[Interval]) -> list[float]:
     low, high = low - lacking, high + lacking
     pad = 0.14 * (high - low)
     return [low - pad, high + pad]
-
-
-def _upright(figure: go.Figure, lines: Mapping[str, tuple[float, str]], top: int) -> None:
-    """Upright lines, each label on a line of its own above the figure, at the side where there is room."""
-    for place, (label, (x, dash)) in enumerate(lines.items()):
-        if not math.isfinite(x):
-            continue
-        figure.add_vline(x=x, line={"color": "var(--ink)", "width": 1.2, "dash": dash})
-        right = x < 0.6
-        figure.add_annotation(
-            text=f"{label} {x:.2f}",
-            x=x,
-            xanchor="left" if right else "right",
-            xshift=-1 if right else 1,
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            yshift=top - 18 * (place + 1),
-            showarrow=False,
-            font={"color": "var(--muted)", "size": 11},
-        )
 
 
 def _name_ends(figure: go.Figure, lines: Sequence[Line], gap: float, highest: float) -> None:

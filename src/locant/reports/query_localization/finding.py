@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import polars as pl
 
+from locant.reports.answers import NO, UNMEASURED, UNSHOWN, YES, Answer, verdict
+from locant.reports.means import LEAST, apart, side, values
 from locant.reports.numbers import change, count, decimal, p_value, points, portion, relative, share
 from locant.reports.query_localization import editing, mapping, synapses
 from locant.reports.query_localization.blocks import DOING, KINDS, name_of
-from locant.reports.query_localization.means import LEAST, apart, doubt, inconsistent, mean, side, values
+from locant.reports.query_localization.means import doubt, inconsistent, mean
 from locant.reports.query_localization.run import Run
 from locant.types import Interval
-
-YES, NO, PARTLY, UNSHOWN, UNMEASURED = "Yes", "No", "Partly", "Not shown", "Not measured"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One of the paper's questions, its answer in a word or two, and the numbers behind it."""
-
-    question: str
-    short: str
-    text: str
 
 
 def answers(run: Run) -> list[Answer]:
@@ -111,7 +101,7 @@ def _own_neurons(run: Run) -> Answer:
         return Answer(question, UNMEASURED, "Own and neighbours’ neurons were not suppressed in the same queries.")
     gaps = {kind: mapping.own_beyond(run, localizer, kind) for kind in KINDS}
     signs = [side(gaps[kind]) for kind in known]
-    short = _verdict([-sign for sign in signs])
+    short = verdict([-sign for sign in signs])
     text = "; ".join(known.values())
     text = f"{text[0].upper()}{text[1:]}."
     wider = mapping.gap_wider(gaps)
@@ -159,7 +149,7 @@ def _synapses(run: Run) -> Answer:
     if how != bare and bare in values(run["synapses"], "weighing"):
         holds = side(synapses.own_beyond(run, synapses.NEURONS, bare)) == side(gap)
         text += f" Leaving out the first token, which draws attention whatever it says, {_holds(holds)}."
-    return Answer(question, _verdict([-side(gap)]), text)
+    return Answer(question, verdict([-side(gap)]), text)
 
 
 def _holds(holds: bool) -> str:
@@ -175,7 +165,7 @@ def _editing(run: Run) -> Answer:
     if not known:
         return Answer(question, UNMEASURED, "No two sets of equal size were edited in the same facts.")
     said = [_against(operation, parts) for operation, parts in known]
-    return Answer(question, _verdict([better for _, parts in known for better, _, _ in parts]), " ".join(said))
+    return Answer(question, verdict([better for _, parts in known for better, _, _ in parts]), " ".join(said))
 
 
 def _against(operation: str, parts: list[tuple[int, str, str]]) -> str:
@@ -183,12 +173,3 @@ def _against(operation: str, parts: list[tuple[int, str, str]]) -> str:
     groups = {over: [how for _, other, how in parts if other == over] for _, over, _ in parts}
     said = [f"against {editing.NAMES[over]}, {', and '.join(ways)}" for over, ways in groups.items()]
     return f"{DOING.get(operation, operation).capitalize()}, {'; '.join(said)}."
-
-
-def _verdict(signs: list[int]) -> str:
-    """One word for several comparisons: 1 where the claim holds, -1 where its opposite does, 0 where neither."""
-    if all(sign > 0 for sign in signs):
-        return YES
-    if all(sign == 0 for sign in signs):
-        return UNSHOWN
-    return PARTLY if any(sign > 0 for sign in signs) else NO

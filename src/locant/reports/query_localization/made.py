@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import polars as pl
 
-from locant.reports.numbers import count
-from locant.reports.query_localization.blocks import Block, Section, absent, caption, name_of
+from locant.reports.blocks import Block, Section, absent, caption
+from locant.reports.numbers import count, seconds
+from locant.reports.query_localization.blocks import name_of
 from locant.reports.query_localization.run import RECIPE, Run
 from locant.reports.tables import definitions
 from locant.reports.text import escape
+from locant.reports.values import command, plain_value
 
 _SHOWN = ("recipe", "model", "revision", "dtype", "source", "data", "package", "seconds")
 _OPTIONS = (
@@ -54,14 +55,14 @@ def _costs(costs: pl.DataFrame) -> Block:
         pl.col("seconds") / pl.col("queries"), (pl.col("passes") / pl.col("queries")).alias("passes")
     ).rows(named=True)
     least, most = (pick(each, key=lambda row: row["seconds"]) for pick in (min, max))
-    heading = f"{name_of(least['localizer'])} takes {_seconds(least['seconds'])} a query"
+    heading = f"{name_of(least['localizer'])} takes {seconds(least['seconds'])} a query"
     if least is not most:
-        heading += f", {name_of(most['localizer'])} {_seconds(most['seconds'])}"
+        heading += f", {name_of(most['localizer'])} {seconds(most['seconds'])}"
     longest = most["seconds"] or 1.0
     rows = "".join(
         f'<tr><th scope="row">{escape(name_of(row["localizer"]))}</th>'
         f'<td class="bar"><i style="width:{100 * row["seconds"] / longest:.1f}%"></i></td>'
-        f'<td class="number">{_seconds(row["seconds"])}</td><td class="number">{row["passes"]:,.1f}</td>'
+        f'<td class="number">{seconds(row["seconds"])}</td><td class="number">{row["passes"]:,.1f}</td>'
         f'<td class="number">{row["peak_mb"]:,.0f} MB</td><td class="number">{count(row["queries"])}</td></tr>'
         for row in each
     )
@@ -79,17 +80,15 @@ def _costs(costs: pl.DataFrame) -> Block:
     return Block(heading, table + caption(said))
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.2g} s" if value < 100 else f"{value:,.0f} s"
-
-
 def recipe(run: Run) -> dict[str, str]:
     """The parts of "How this was made", as HTML."""
-    about = [(name, _plain(run.manifest[name])) for name in _SHOWN if name in run.manifest]
+    about = [(name, plain_value(run.manifest[name])) for name in _SHOWN if name in run.manifest]
     rest = [
-        (name, _plain(value)) for name, value in run.manifest.items() if name not in (*_SHOWN, "settings", "status")
+        (name, plain_value(value))
+        for name, value in run.manifest.items()
+        if name not in (*_SHOWN, "settings", "status")
     ]
-    settings = [(name.replace("_", " "), _plain(value)) for name, value in run.settings.items()]
+    settings = [(name.replace("_", " "), plain_value(value)) for name, value in run.settings.items()]
     return {
         "about": definitions(about + rest),
         "settings": definitions(settings) if settings else "<p>none recorded</p>",
@@ -109,22 +108,4 @@ def commands(run: Run) -> tuple[str, str]:
         **{name: run.settings.get(name) for name in _OPTIONS},
         "out": "RUN",
     }
-    words = ["locant", "run", RECIPE]
-    for name, value in options.items():
-        if value not in (None, ""):
-            words += [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
-    return shlex.join(words), "locant report RUN"
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:,.6g}"
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value)) or "none"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_plain(one)}" for name, one in value.items()) or "none"
-    return str(value)
+    return command(RECIPE, options), "locant report RUN"

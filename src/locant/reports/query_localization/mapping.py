@@ -6,21 +6,12 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from locant.reports.blocks import Block, Section, absent, as_table, caption, note, panels, plot
 from locant.reports.drawing import Bar, change_bars
+from locant.reports.means import apart, side, values
 from locant.reports.numbers import change, count, points, probability, relative
-from locant.reports.query_localization.blocks import (
-    KINDS,
-    OPERATIONS,
-    Block,
-    Section,
-    absent,
-    as_table,
-    caption,
-    note,
-    panels,
-    plot,
-)
-from locant.reports.query_localization.means import apart, average, difference, doubt, mean, side, values
+from locant.reports.query_localization.blocks import KINDS, OPERATIONS
+from locant.reports.query_localization.means import average, difference, doubt, mean
 from locant.reports.query_localization.run import Run
 from locant.reports.text import plotly
 from locant.types import Interval
@@ -44,7 +35,7 @@ def sections(run: Run) -> Iterator[Section]:
         why = "The table of the mapping has no rows: no neurons were suppressed or enhanced."
         yield Section("mapping", "Queries and neurons", {None: absent("No set of neurons was touched", why)})
         return
-    yield Section("mapping", "Queries and neurons", {place: _block(run, place) for place in known})
+    yield Section("mapping", "Queries and neurons", {str(place): _block(run, place) for place in known})
 
 
 def touched(run: Run, localizer: str) -> pl.DataFrame:

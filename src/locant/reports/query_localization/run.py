@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PolarsError
 
-from locant.errors import BadFile
+from locant.reports.runs import finished, table_of
 
 RECIPE = "query-localization"
 SAME, OTHER = "queries of other facts of the relation", "queries of other relations"
@@ -139,29 +137,8 @@ def read_run(folder: Path) -> Run:
     Raises:
         BadFile: there is no run, it is another recipe's or not complete, or a table lacks a column.
     """
-    manifest = _manifest(folder)
-    recipe, status = manifest.get("recipe"), manifest.get("status")
-    if recipe != RECIPE:
-        raise BadFile(f"{str(folder)!r} holds a run of {recipe!r}, not of {RECIPE!r}")
-    if status != "complete":
-        raise BadFile(
-            f"the run in {str(folder)!r} is not complete (its status is {status!r}): "
-            "run it again with the same --out, and it goes on where it stopped"
-        )
+    manifest = finished(folder, RECIPE)
     return Run(manifest, {name: _table(folder / "tables", name) for name in TABLES})
-
-
-def _manifest(folder: Path) -> dict[str, object]:
-    place = folder / "manifest.json"
-    if not place.is_file():
-        raise BadFile(f"{str(folder)!r} holds no run: it has no manifest.json")
-    try:
-        found = json.loads(place.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise BadFile(f"{str(place)!r} is not a run's manifest")
-    return found
 
 
 def _table(folder: Path, name: str) -> pl.DataFrame:
@@ -169,20 +146,4 @@ def _table(folder: Path, name: str) -> pl.DataFrame:
     places = [folder / f"{name}.parquet"]
     if name == "neurons" and not places[0].is_file():
         places = sorted(folder.glob("neurons_*.parquet"))
-    parts = [_read(place, name) for place in places if place.is_file()]
-    return pl.concat([pl.DataFrame(schema=TABLES[name]), *parts])
-
-
-def _read(place: Path, name: str) -> pl.DataFrame:
-    """A file's rows, in the columns and types that the page has of this table."""
-    columns = TABLES[name]
-    try:
-        found = pl.read_parquet(place)
-        if found.is_empty():
-            return pl.DataFrame(schema=columns)
-        lacking = [one for one in columns if one not in found.columns]
-        if lacking:
-            raise BadFile(f"the table {str(place)!r} has no column {lacking[0]!r}; it has {', '.join(found.columns)}")
-        return found.select(pl.col(one).cast(kind) for one, kind in columns.items())
-    except (PolarsError, OSError) as error:
-        raise BadFile(f"the table {str(place)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    return table_of(places, pl.DataFrame(schema=TABLES[name]))

@@ -12,18 +12,18 @@
     }
   }
 
-  /** Show one localizer's findings wherever there are some, and leave the pressed button where it is. */
+  /** Show one view wherever there is one, and leave the pressed button where it is. */
   function choose(button) {
-    const localizer = button.dataset.choose;
+    const view = button.dataset.choose;
     const section = button.closest("section");
     const before = button.getBoundingClientRect().top;
     for (const one of document.querySelectorAll("section")) {
-      const parts = [...one.querySelectorAll("[data-localizer]")];
-      if (!parts.some((part) => part.dataset.localizer === localizer)) continue;
-      for (const part of parts) part.hidden = part.dataset.localizer !== localizer;
+      const parts = [...one.querySelectorAll("[data-view]")];
+      if (!parts.some((part) => part.dataset.view === view)) continue;
+      for (const part of parts) part.hidden = part.dataset.view !== view;
     }
     draw();
-    const pressed = section.querySelector(`[data-localizer="${localizer}"] button[data-choose="${localizer}"]`);
+    const pressed = section.querySelector(`[data-view="${view}"] button[data-choose="${view}"]`);
     window.scrollBy(0, pressed.getBoundingClientRect().top - before);
     pressed.focus({ preventScroll: true });
   }

@@ -1,0 +1,73 @@
+"""A finished run on disk, as a page reads it: its manifest and its tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from locant.errors import BadFile
+
+
+def finished(folder: Path, recipe: str) -> dict[str, object]:
+    """The manifest of a recipe's complete run.
+
+    Raises:
+        BadFile: there is no run, it is another recipe's, or it is not complete.
+    """
+    manifest = manifest_of(folder)
+    found, status = manifest.get("recipe"), manifest.get("status")
+    if found != recipe:
+        raise BadFile(f"{str(folder)!r} holds a run of {found!r}, not of {recipe!r}")
+    if status != "complete":
+        raise BadFile(
+            f"the run in {str(folder)!r} is not complete (its status is {status!r}): "
+            "run it again with the same --out, and it goes on where it stopped"
+        )
+    return manifest
+
+
+def manifest_of(folder: Path) -> dict[str, object]:
+    """What a run says of itself.
+
+    Raises:
+        BadFile: there is no run, or its manifest cannot be read.
+    """
+    place = folder / "manifest.json"
+    if not place.is_file():
+        raise BadFile(f"{str(folder)!r} holds no run: it has no manifest.json")
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise BadFile(f"{str(place)!r} is not a run's manifest")
+    return found
+
+
+def table_of(places: Sequence[Path], empty: pl.DataFrame) -> pl.DataFrame:
+    """A table of one file or more, in the columns and types that a page has of it; without rows if no file is there.
+
+    Args:
+        empty: the table without rows.
+
+    Raises:
+        BadFile: a file cannot be read, or lacks a column.
+    """
+    return pl.concat([empty, *(_read(place, empty) for place in places if place.is_file())])
+
+
+def _read(place: Path, empty: pl.DataFrame) -> pl.DataFrame:
+    try:
+        found = pl.read_parquet(place)
+        if found.is_empty():
+            return empty
+        lacking = [one for one in empty.columns if one not in found.columns]
+        if lacking:
+            raise BadFile(f"the table {str(place)!r} has no column {lacking[0]!r}; it has {', '.join(found.columns)}")
+        return found.select(pl.col(one).cast(kind) for one, kind in empty.schema.items())
+    except (PolarsError, OSError) as error:
+        raise BadFile(f"the table {str(place)!r} cannot be read: {str(error).splitlines()[0]}") from error
