@@ -1,0 +1,54 @@
+"""What methods, operations and evaluations are called on the page, in its order, and their colours."""
+
+from __future__ import annotations
+
+QRNCA = "qrnca"
+METHODS = {
+    QRNCA: "QRNCA",
+    "qrnca without ICA": "without ICA",
+    "qrnca with common neurons": "with common neurons",
+    "knowledge neurons": "knowledge neurons",
+    "activation": "activation",
+    "random": "random neurons",
+}
+ABLATIONS = ("qrnca without ICA", "qrnca with common neurons")
+EVALUATIONS = ("held-out question", "held-out template", "in-sample")
+IN_SAMPLE = "in-sample"
+EVALUATED = {
+    "held-out question": "on held-out questions",
+    "held-out template": "on held-out templates",
+    IN_SAMPLE: "in sample",
+}
+OPERATIONS = {"boost": "Boosted", "suppress": "Suppressed"}
+DOING = {"boost": "boosting", "suppress": "suppressing"}
+TOWARD = {"boost": 1, "suppress": -1}
+"""Which way the right answer should go."""
+RULES = {
+    "value vectors": "value vectors (a)",
+    "only these neurons": "only these neurons (b)",
+    "others at their mean": "others at their mean (b2)",
+    "appended answers": "appended answers (c)",
+}
+CHANCE, FULL, ALL = "chance", "full model", "all"
+
+
+def name_of(method: str) -> str:
+    """A method in sentences and labels; as text."""
+    return METHODS.get(method, method)
+
+
+def colour_of(method: str) -> str:
+    """Orange for QRNCA, green for what it is without one of its steps, grey for baselines."""
+    if method == QRNCA:
+        return "var(--located)"
+    return "var(--shared)" if method in ABLATIONS else "var(--control)"
+
+
+def where(evaluation: str) -> str:
+    """An evaluation in a sentence: `on held-out questions`."""
+    return EVALUATED.get(evaluation, f"evaluated {evaluation}")
+
+
+def upper(text: str) -> str:
+    """A sentence's first letter in upper case, the others as they are."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,119 @@
+"""A finished run, read back: its manifest, and its tables with the columns that the page needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from locant.reports.means import values
+from locant.reports.qrnca.names import ALL, EVALUATIONS, IN_SAMPLE, METHODS
+from locant.reports.runs import finished, table_of
+from locant.types import Interval
+
+RECIPE = "qrnca"
+TEXT, WHOLE, REAL, TRUTH = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
+_QUESTION = {"question": TEXT, "group": TEXT}
+_UNIT = {"layer": WHOLE, "neuron": WHOLE}
+_BETWEEN = {"low": REAL, "high": REAL}
+_TOUCHED = {"evaluation": TEXT, "operation": TEXT}
+_COLUMNS: dict[str, dict[str, pl.DataType]] = {
+    "questions": {**_QUESTION, "text": TEXT, "answer": TEXT, "prompts": WHOLE},
+    "prompts": {**_QUESTION, "template": TEXT, "letter": TEXT, "predicted": TEXT, "right": TRUTH,
+                "probability": REAL, "mass": REAL, "length": REAL},
+    "clusters": {**_QUESTION, **_UNIT},
+    "common": {**_UNIT, "clusters": WHOLE, "share": REAL, "promotes": TEXT, "demotes": TEXT},
+    "changes": {"method": TEXT, **_QUESTION, "asked": TEXT, **_TOUCHED, "size": REAL, "before": REAL,
+                "after": REAL},
+    "ratios": {"method": TEXT, "group": TEXT, **_TOUCHED, "related": REAL, "related_low": REAL,
+               "related_high": REAL, "unrelated": REAL, "unrelated_low": REAL, "unrelated_high": REAL,
+               "ratio": REAL, "ratio_low": REAL, "ratio_high": REAL, "kind": TEXT, "bounded": TRUTH, "n": WHOLE},
+    "editing": {"method": TEXT, **_TOUCHED, "turned": TEXT, "of": TEXT, "share": REAL, **_BETWEEN, "n": WHOLE},
+    "prediction": {"group": TEXT, "rule": TEXT, "accuracy": REAL, **_BETWEEN, "n": WHOLE},
+    "counts": {"method": TEXT, "group": TEXT, "neurons": REAL, **_BETWEEN, "n": WHOLE},
+    "overlap": {"measure": TEXT, "first": TEXT, "second": TEXT, "observed": REAL, "expected": REAL, **_BETWEEN,
+                "p": REAL},
+    "layers": {"group": TEXT, "layer": WHOLE, "neurons": WHOLE, "occurrences": WHOLE},
+    "regions": {"group": TEXT, "layer": WHOLE, "bin": WHOLE, "start": WHOLE, "occurrences": WHOLE, "weight": REAL},
+    "costs": {"stage": TEXT, "questions": WHOLE, "prompts": WHOLE, "tokens": REAL, "seconds": REAL},
+}  # fmt: skip
+TABLES = {name: pl.Schema(columns) for name, columns in _COLUMNS.items()}
+"""The columns that the page reads of each table, and their types."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: `run["ratios"]` is a table, empty if the run has no such rows."""
+
+    manifest: Mapping[str, object]
+    tables: Mapping[str, pl.DataFrame]
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        return self.tables[name]
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        found = self.manifest.get("settings")
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """In the order of the questions, without `all`."""
+        found = pl.concat([self[name]["group"] for name in ("questions", "prompts", "counts", "ratios", "layers")])
+        return tuple(name for name in found.unique(maintain_order=True) if name is not None and name != ALL)
+
+    @property
+    def options(self) -> int:
+        """Of how many letters an answer is one, as far as the prompts show."""
+        letters = pl.concat([self["prompts"][name] for name in ("letter", "predicted")]).drop_nulls()
+        return int(letters.n_unique())
+
+    def methods(self, table: str) -> list[str]:
+        """A table's methods, QRNCA first and the others in the page's order."""
+        return in_order(values(self[table], "method"), tuple(METHODS))
+
+    def evaluations(self, table: str) -> list[str]:
+        """A table's evaluations, held-out ones first."""
+        return in_order(values(self[table], "evaluation"), EVALUATIONS)
+
+    def held_out(self, table: str) -> list[str]:
+        return [name for name in self.evaluations(table) if name != IN_SAMPLE]
+
+    def of(self, table: str, **wanted: str) -> pl.DataFrame:
+        """The rows of a table with these values."""
+        return self[table].filter(*(pl.col(name) == value for name, value in wanted.items()))
+
+
+def read_run(folder: Path) -> Run:
+    """Read what a run left.
+
+    Raises:
+        BadFile: there is no run, it is another recipe's or not complete, or a table lacks a column.
+    """
+    manifest = finished(folder, RECIPE)
+    tables = {
+        name: table_of([folder / "tables" / f"{name}.parquet"], pl.DataFrame(schema=columns))
+        for name, columns in TABLES.items()
+    }
+    return Run(manifest, tables)
+
+
+def in_order(found: Sequence[str], known: Sequence[str]) -> list[str]:
+    """What was found, in the order of what is known; the unknown after it."""
+    return [name for name in known if name in found] + [name for name in found if name not in known]
+
+
+def spread(row: Mapping[str, object], name: str, ends: tuple[str, str] = ("low", "high")) -> Interval:
+    """A mean and its interval out of a table's row; NaN where a value is missing."""
+    mean, low, high = (number(row[column]) for column in (name, *ends))
+    count = row["n"]
+    return Interval(mean, low, high, count if isinstance(count, int) else 0)
+
+
+def number(value: object) -> float:
+    """A cell as a number; NaN if it has none."""
+    return float(value) if isinstance(value, int | float) else math.nan
