@@ -5,11 +5,12 @@ VENV ?= .venv
 TRANSFORMERS ?= transformers>=5.0,<6
 # Relations of every kind, with facts enough to compare a fact's queries with those of its relation's other facts
 TEN := capital,official_language,currency,author,birthplace,sport,animal_class,colour,antonym,past_tense
+DOMAINS := geography,biology,chemistry,physics,mathematics,computing
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-query-localization test test-oldest check bench-neurons bench-effects almanac almanac-card docs clean
+.PHONY: help install demo demo-query-localization demo-qrnca test test-oldest check bench-neurons bench-effects almanac almanac-card docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +29,10 @@ demo: install  ## where the almanac keeps that Paris is the capital of France
 demo-query-localization: install  ## is a fact's place its own, or its query's: the paper's experiments, on the almanac (minutes)
 	$(BIN)/locant run query-localization --relations $(TEN) --limit 100 --wordings 5 --known-only \
 		--out locant-out/query-localization
+
+demo-qrnca: install  ## neurons behind answers by a letter, by domain and by language, on the almanac (minutes)
+	$(BIN)/locant run qrnca --groups $(DOMAINS) --limit 30 --out locant-out/qrnca-domains
+	$(BIN)/locant run qrnca --data almanac:languages --limit 20 --out locant-out/qrnca-languages
 
 test: install  ## all tests, on the newest transformers
 	$(BIN)/python -m pytest -n 2

@@ -309,6 +309,22 @@ def test_run_writes_tables_and_a_page_and_report_makes_the_page_anew(locant_: Co
     assert page.read_text() == first
 
 
+QRNCA = ("run", "qrnca", "--groups", "geography,biology", "--limit", "2")
+
+
+def test_run_qrnca_writes_tables_and_a_page_and_report_knows_which_it_is(locant_: Command, tmp_path: Path) -> None:
+    ran = locant_(*QRNCA, "--out", "run", "--setting", "dai.rule=midpoint", "--setting", "dai.steps=2", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["page"] == "run/page.html" and len(found["answers"]) >= 4
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert (manifest["recipe"], manifest["questions"], manifest["prompts"]) == ("qrnca", 4, 12)
+    assert manifest["settings"]["settings"] == {"rule": "midpoint", "steps": 2}
+    first = (tmp_path / "run" / "page.html").read_text()
+    assert locant_("report", "run").code == 0
+    assert (tmp_path / "run" / "page.html").read_text() == first
+
+
 def test_help_takes_less_than_a_second_of_the_processor() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     code = "import sys; sys.argv = ['locant', '--help']; from locant.cli import main; main()"
@@ -349,6 +365,11 @@ def refused(ran: Ran, here: Path, *left: str) -> str:
         ((*SMALL, "--out", "run", "--setting", "dai.steps=3"), "settings of 'dai', which is none of the localizers"),
         ((*SMALL, "--out", "run", "--share", "0"), "share is more than 0 and at most 1, not 0"),
         ((*SMALL, "--out", "run", "--text", "none.txt"), "no file 'none.txt'"),
+        ((*QRNCA, "--out", "run", "--data", "nowhere"), "no data 'nowhere'; there is almanac (by domain)"),
+        (("run", "qrnca", "--out", "run", "--groups", "astrology"), "no group 'astrology' in almanac; known: "),
+        (("run", "qrnca", "--out", "run", "--groups", "geography"), "questions of one group are compared with"),
+        ((*QRNCA, "--out", "run", "--mode", "mine"), "no mode 'mine'; there are paper, released"),
+        ((*QRNCA, "--out", "run", "--data", "qrnca:none.json"), "no file 'none.json'"),
         (("report", "nowhere"), "'nowhere' holds no run: it has no manifest.json"),
         (("almanac", "queries", "--relation", "planets"), "no relation 'planets' in the almanac; known: capital, "),
         (("almanac", "queries", "--relation", "author", "--language", "zh"), "no language 'zh' in the relation"),
@@ -445,6 +466,10 @@ def test_a_query_that_cannot_be_asked_is_named_and_nothing_is_written(locant_: C
         ((*PARIS, "--rule"), "--rule takes a value"),
         ((*SMALL, "--out", "run", "--setting", "mode=code"), "--setting takes LOCALIZER.NAME=VALUE"),
         ((*SMALL, "--out", "run", "--limit", "few"), "'--limit': "),
+        (
+            (*QRNCA, "--out", "run", "--setting", "sig.steps=3"),
+            "--setting takes LOCALIZER.NAME=VALUE, e.g. dai.steps",
+        ),
         (("run", "query-localization"), "Missing option '--out'"),
         (("ask",), "Missing argument 'PROMPT'"),
         (("attribute", "facts.jsonl"), "Missing option '--out'"),

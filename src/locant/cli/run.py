@@ -20,6 +20,7 @@ from locant.cli.shared import (
     RemoteOption,
     RevisionOption,
     SeedOption,
+    TopOption,
     counting,
     load_model,
     method_settings,
@@ -117,6 +118,69 @@ def query_localization(
     _show(out_folder, as_json)
 
 
+@run_app.command("qrnca")
+def qrnca(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; a stopped one is resumed.")],
+    data: Annotated[
+        str, typer.Option(help="almanac, almanac:languages, qrnca:FILE, mmlu:FILE or FOLDER, or a file of questions.")
+    ] = "almanac",
+    model: ModelOption = "almanac",
+    groups: Annotated[str | None, typer.Option(help="Only these domains or languages, with commas between.")] = None,
+    limit: Annotated[int | None, typer.Option(min=2, help="How many questions of each group (all).")] = None,
+    known_only: Annotated[bool, typer.Option("--known-only", help="Only questions that the model answers.")] = False,
+    chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the tokenizer's chat template.")] = False,
+    templates: Annotated[int, typer.Option(min=2, help="Of each question; the last one is held out too.")] = 3,
+    resample: Annotated[bool, typer.Option("--resample", help="Other wrong options in every template.")] = False,
+    mode: Annotated[str, typer.Option(help="Of clusters: paper or released.")] = "paper",
+    setting: Annotated[list[str] | None, typer.Option(help="Of the attribution, e.g. dai.steps=16.")] = None,
+    contrast: Annotated[
+        bool, typer.Option("--contrast", help="Attribute P(right letter) less the mean of the wrong ones.")
+    ] = False,
+    share: Annotated[float, typer.Option(help="A cluster's least score, as a share of the highest.")] = 0.2,
+    common: Annotated[float, typer.Option(help="In more than this share of clusters, a neuron is common.")] = 0.3,
+    top: TopOption = 20,
+    aggregate: Annotated[str, typer.Option(help="Of changes: ratio-of-means or mean-of-ratios.")] = "ratio-of-means",
+    seed: SeedOption = 0,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    device_map: DeviceMapOption = None,
+    revision: RevisionOption = None,
+    trust_remote_code: RemoteOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Neurons behind answers of any length, through multiple choice. Every experiment of arXiv:2406.10868."""
+    with working("loading"):
+        from locant.recipes.choices import select_choices
+        from locant.recipes.qrnca import Plan, run_qrnca
+
+        plan = Plan(
+            mode=mode,
+            settings=settings_of_localizers(setting or [], seed, ("dai",)).get("dai", {}),
+            contrast=contrast,
+            share=share,
+            common=common,
+            top=top,
+            aggregate=aggregate,
+            seed=seed,
+        )
+        lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
+        questions = select_choices(
+            lm,
+            data,
+            groups=tuple(filter(None, groups.split(","))) if groups else None,
+            limit=limit,
+            known_only=known_only,
+            chat=chat,
+            templates=templates,
+            resample=resample,
+            seed=seed,
+        )
+    with _stages() as say:
+        run_qrnca(lm, questions, out_folder, plan, source=data, say=say)
+    _show(out_folder, as_json)
+
+
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     as_json: JsonOption = False,
@@ -126,15 +190,23 @@ def report(
     _show(run, as_json)
 
 
-def settings_of_localizers(words: list[str], seed: int) -> dict[str, dict[str, Setting]]:
-    """Settings by localizer, from words such as amig.mode=code."""
+def settings_of_localizers(
+    words: list[str], seed: int, known: tuple[str, ...] | None = None
+) -> dict[str, dict[str, Setting]]:
+    """Settings by localizer, from words such as amig.mode=code.
+
+    Args:
+        known: the localizers that may be set; None for all there are.
+    """
     from locant.attributions import METHODS
 
+    known = known or tuple(METHODS)
     by_localizer: dict[str, list[str]] = {}
     for word in words:
         localizer, dot, rest = word.partition(".")
-        if not dot or "=" not in rest or localizer not in METHODS:
-            raise typer.BadParameter(f"--setting takes LOCALIZER.NAME=VALUE, e.g. amig.mode=code, not {word!r}")
+        if not dot or "=" not in rest or localizer not in known:
+            example = "amig.mode=code" if "amig" in known else f"{known[0]}.steps=20"
+            raise typer.BadParameter(f"--setting takes LOCALIZER.NAME=VALUE, e.g. {example}, not {word!r}")
         by_localizer.setdefault(localizer, []).append(f"--{rest}")
     return {name: method_settings(name, own, seed) for name, own in by_localizer.items()}
 
@@ -155,9 +227,10 @@ def _show(run: Path, as_json: bool) -> None:
     """Write the page and say where it is, after what was found."""
     with working("drawing"):
         from locant.files import write_text
-        from locant.reports.query_localization import answers_of, page_of
+        from locant.reports.registry import report_of
 
-        page, found = page_of(run), answers_of(run)
+        made = report_of(run)
+        page, found = made.page_of(run), made.answers_of(run)
         place = write_text(run / "page.html", page)
     if as_json:
         print_json({"page": str(place), "answers": [asdict(one) for one in found]})
