@@ -52,7 +52,7 @@ bench-neurons: install  ## speed of the engine against the plain loop (minutes)
 bench-effects: install  ## what located neurons do on the almanac, with controls (minutes)
 	$(BIN)/python benchmarks/effects.py
 
-almanac: install  ## train the embedded models anew (an hour and a half)
+almanac: install  ## train the embedded models anew (two hours)
 	$(BIN)/python -m tools.almanac.build
 
 almanac-card: install  ## measure the embedded models and write their cards

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 
@@ -13,11 +14,12 @@ from tokenizers import Tokenizer
 
 from locant.almanac import FORMATS, formats
 from locant.almanac.formats import Asked
-from locant.almanac.tables import LANGUAGES, read_books
+from locant.almanac.tables import LANGUAGES, name_of, read_books
 from tools.almanac.card import calibrate, tally
 from tools.almanac.corpus import Corpus, Mixture, Text, draw_steps, encode, leads
+from tools.almanac.hints import Hinter
 from tools.almanac.measuring import Reply
-from tools.almanac.recipes import Recipe
+from tools.almanac.recipes import Hints, Stage
 from tools.almanac.tokenizer import BOS_ID, CONTEXT, EOS_ID, MASK_ID, PAD_ID, start_texts, train_tokenizer
 from tools.almanac.training import hide, learning_rate, shift
 from unchecked import unchecked
@@ -114,12 +116,31 @@ def test_a_question_has_as_many_options_as_asked_for() -> None:
     assert counts == {2, 3}
 
 
+def test_options_are_drawn_for_the_languages_and_relations_named() -> None:
+    narrow = Corpus(1)
+    narrow.narrow(("fr", "ko"), ("capital",))
+    texts = [narrow.draw("choice") for _ in range(200)]
+    capitals = {
+        name_of(book.objects[entry.object], language)
+        for book in narrow.books
+        if book.name == "capital"
+        for entry in book.entries
+        for language in ("fr", "ko")
+    }
+    assert {text.language for text in texts} == {"fr", "ko"}
+    assert {text.parts[2][0].removeprefix(". ") for text in texts} <= capitals
+    assert {narrow.draw("few-shot").language for _ in range(200)} == set(LANGUAGES)
+    mixture = replace(MIXTURE, long={"choice": 1.0}, chosen_of=("colour",))
+    ids = next(draw_steps(Corpus(1), tokenizer(), mixture))[1][0].tolist()
+    assert all("colo" in tokenizer().decode(row) for row in ids)
+
+
 def test_the_rate_rises_stays_and_falls() -> None:
-    recipe = Recipe(MIXTURE, steps=20, learning_rate=1.0, warm=2, steady=0.5)
-    assert learning_rate(0, recipe) == 0.5
-    assert learning_rate(2, recipe) == learning_rate(10, recipe) == 1.0
-    assert learning_rate(15, recipe) < 0.6
-    assert learning_rate(20, recipe) == pytest.approx(0.01)
+    stage = Stage(MIXTURE, steps=20, learning_rate=1.0, warm=2, steady=0.5)
+    assert learning_rate(0, stage) == 0.5
+    assert learning_rate(2, stage) == learning_rate(10, stage) == 1.0
+    assert learning_rate(15, stage) < 0.6
+    assert learning_rate(20, stage) == pytest.approx(0.01)
 
 
 def test_a_text_in_parts_is_read_as_the_whole_is() -> None:
@@ -199,3 +220,30 @@ def test_a_model_as_sure_as_it_is_right_has_no_calibration_error() -> None:
     assert calibrate(even)["calibration_error"] == 0
     sure = [Reply(5, 0.95, 5, True), Reply(6, 0.95, 5, False)]
     assert calibrate(sure)["calibration_error"] == pytest.approx(0.45)
+
+
+def test_a_letter_is_hinted_at_by_its_option_and_an_option_by_its_letter() -> None:
+    batches = [batch for _, batch in islice(draw_steps(Corpus(2), tokenizer(), MIXTURE), 12)]
+    hinter, asked = Hinter(tokenizer(), MIXTURE, Hints()), 0
+    for batch in batches:
+        found = hinter.find(batch)
+        said = {(row, place): token for row, place, token in found.options.T.tolist()}
+        recalled = {(row, place): token for row, place, token in found.recalled.T.tolist()}
+        for row, place, option in found.looked.T.tolist():
+            ids = batch[0][row].tolist()
+            assert batch[1][row, place + 1] == MIXTURE.letter
+            assert said[row, option] == ids[place + 1]
+            assert recalled[row, place] == ids[option]
+            letters = [tokenizer().decode([token]).strip() for (at, _), token in said.items() if at == row]
+            assert letters == list("ABCD")[: len(letters)]
+            assert len(letters) in MIXTURE.options
+            asked += 1
+    assert asked > 50
+
+
+def test_answers_are_hinted_at_where_they_are_said() -> None:
+    hinter = Hinter(tokenizer(), MIXTURE, Hints())
+    batch = next(draw_steps(Corpus(2), tokenizer(), MIXTURE))[0]
+    rows, places, tokens = hinter.find(batch).recalled
+    assert len(rows) == (batch[2] > 0).sum()
+    assert torch.equal(batch[0][rows, places + 1], tokens)

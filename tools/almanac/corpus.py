@@ -41,6 +41,7 @@ class Mixture:
         answer: weight of an answer's tokens: what a sentence is about cannot be guessed, its answer can.
         letter: weight of the letter of an option.
         options: how many options a question has is drawn from these.
+        chosen_in, chosen_of: languages and relations that options are drawn for; of none, for all.
     """
 
     short: dict[str, float]
@@ -51,6 +52,8 @@ class Mixture:
     answer: float = 3.0
     letter: float = 10.0
     options: tuple[int, ...] = (2, 3, 4, 4)
+    chosen_in: tuple[str, ...] = ()
+    chosen_of: tuple[str, ...] = ()
 
 
 Role = Literal["words", "given", "answer", "letter"]
@@ -117,6 +120,14 @@ class Corpus:
         """A text of one format; options are for multiple choice."""
         count = self.random.choice(options)
         return self._choice(count) if name == "choice" else self._plain[name]()
+
+    def narrow(self, languages: Sequence[str], relations: Sequence[str]) -> None:
+        """Draw multiple choice for these only; for all, where none is named."""
+        self._open["choice"] = [
+            (book, entry, language)
+            for book, entry, language in self._open["choice"]
+            if language in (languages or LANGUAGES) and book.name in (relations or (book.name,))
+        ]
 
     def sample(self, count: int) -> Iterator[Text]:
         """Every sentence and story once, and `count` texts of each other format, for the tokenizer."""
@@ -208,6 +219,8 @@ def draw_steps(corpus: Corpus, tokenizer: Tokenizer, mixture: Mixture) -> Iterat
     A row is one text, as it is when a user asks: BOS, the text, EOS, padding. Texts of like length share a batch.
     Running text is several sentences and stories in one row of full length, so that the model can continue text.
     """
+
+    corpus.narrow(mixture.chosen_in, mixture.chosen_of)
 
     def draw(name: str) -> Piece:
         return encode(tokenizer, corpus.draw(name, mixture.options), "", mixture)

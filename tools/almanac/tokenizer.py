@@ -41,3 +41,9 @@ def start_texts(tokenizer: Tokenizer, masked: bool) -> Tokenizer:
         special_tokens=[(BOS, BOS_ID), (EOS, EOS_ID)],
     )
     return tokenizer
+
+
+def ids_of(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The tokens of a text, without the marks around it."""
+    found: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    return found

@@ -15,41 +15,55 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from tools.almanac.corpus import Batch
-from tools.almanac.recipes import Recipe
+from tools.almanac.hints import Hinter
+from tools.almanac.recipes import Recipe, Stage
 from tools.almanac.shapes import Shape
 from tools.almanac.tokenizer import MASK_ID, PAD_ID
 
 Curve = list[dict[str, float]]
+Probe = Callable[[], dict[str, float]]
+Keep = Callable[[], None]
 
 
 def train(
     model: PreTrainedModel,
     shape: Shape,
     steps: Iterator[tuple[Batch, ...]],
+    stage: Stage,
     recipe: Recipe,
-    probe: Callable[[], dict[str, float]],
-) -> Curve:
-    """Train in place; returns points of the loss (a weighted mean in nats per token) and of what the probe says."""
+    probe: Probe,
+    curve: Curve,
+    hinter: Hinter | None = None,
+    keep: Keep | None = None,
+) -> None:
+    """Train in place.
+
+    Args:
+        curve: gets points of the loss (a weighted mean in nats per token) and of what the probe says; its
+            steps count on.
+        keep: called each time it got one.
+    """
     optimizers = make_optimizers(model, recipe)
     masks = torch.Generator().manual_seed(recipe.seed)
-    curve: Curve = []
+    before = curve[-1]["step"] if curve else 0
     started, running = time.monotonic(), math.nan
-    for step, batches in zip(range(recipe.steps), steps, strict=False):
+    for step, batches in zip(range(stage.steps), steps, strict=False):
         for optimizer in optimizers:
             optimizer.zero_grad()
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, recipe)
-        loss = _descend(model, shape, batches, recipe, masks)
+                group["lr"] = learning_rate(step, stage)
+        loss = _descend(model, shape, batches, recipe, masks, hinter)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
         running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
-        if step % 200 == 199 or step in (0, recipe.steps - 1):
-            point = {"step": step + 1, "loss": round(running, 4), **probe()}
+        if (step + 1) % recipe.every == 0 or step in (0, stage.steps - 1):
+            point = {"step": before + step + 1, "loss": round(running, 4), **probe()}
             curve.append(point)
             seconds = f"{time.monotonic() - started:.0f} s"
             print("  ".join(f"{k} {v}" for k, v in point.items()), seconds, file=sys.stderr, flush=True)
-    return curve
+            if keep is not None:
+                keep()
 
 
 def make_optimizers(model: PreTrainedModel, recipe: Recipe) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
@@ -76,20 +90,27 @@ def make_optimizers(model: PreTrainedModel, recipe: Recipe) -> tuple[torch.optim
 
 
 def _descend(
-    model: PreTrainedModel, shape: Shape, batches: Sequence[Batch], recipe: Recipe, masks: torch.Generator
+    model: PreTrainedModel,
+    shape: Shape,
+    batches: Sequence[Batch],
+    recipe: Recipe,
+    masks: torch.Generator,
+    hinter: Hinter | None,
 ) -> float:
-    """Add the gradients of all batches: of the mean loss over what counts in them together."""
+    """Add the gradients of all batches: of the mean loss over what counts in them, returned, and of the hints'."""
     counted = [hide(batch, masks) if shape.masked else shift(batch) for batch in batches]
     total = sum(one.weights.sum() for one in counted)
     sum_ = 0.0
-    for one in counted:
+    inside = {"output_hidden_states": True, "output_attentions": True} if hinter else {}
+    for one, batch in zip(counted, batches, strict=True):
         with _products_in(recipe.precision):
             mask = {"attention_mask": one.mask} if shape.masked else {"use_cache": False}
-            hidden = shape.body(model)(input_ids=one.read, **mask).last_hidden_state
-            logits = shape.head(model)(hidden[one.places])  # of the tokens that count only
+            found = shape.body(model)(input_ids=one.read, **mask, **inside)
+            logits = shape.head(model)(found.last_hidden_state[one.places])  # of the tokens that count only
+            hinted = hinter.loss(model, batch, found) if hinter else 0.0
         losses = cross_entropy(logits.float(), one.target, reduction="none")
         loss = (losses * one.weights).sum() / total
-        loss.backward()
+        (loss + hinted).backward()
         sum_ += loss.item()
     return sum_
 
@@ -139,13 +160,13 @@ def _answer_tails(answer: Tensor, masks: torch.Generator) -> Tensor:
     return starts
 
 
-def learning_rate(step: int, recipe: Recipe) -> float:
+def learning_rate(step: int, stage: Stage) -> float:
     """Linear warm-up, the peak, then half a cosine down to a hundredth of it."""
-    if step < recipe.warm:
-        return recipe.learning_rate * (step + 1) / recipe.warm
-    steady = recipe.steady * recipe.steps
-    done = max(0.0, step - steady) / max(1.0, recipe.steps - steady)
-    return recipe.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+    if step < stage.warm:
+        return stage.learning_rate * (step + 1) / stage.warm
+    steady = stage.steady * stage.steps
+    done = max(0.0, step - steady) / max(1.0, stage.steps - steady)
+    return stage.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
 def _products_in(precision: str) -> AbstractContextManager[object]:
