@@ -98,6 +98,9 @@ def test_resamples_without_any_unrelated_change_make_the_upper_end_infinite_and_
     seldom = Probabilities(before, torch.tensor([0.5, 0.5, 0.5, 0.6]))
     found = change_ratio(changed(9, 0.5), seldom)
     assert found.kind == "finite" and found.ratio_high == math.inf and 0 < found.ratio_low < found.ratio
+    # Resamples in which neither changes have no ratio, and are left out
+    both = change_ratio(seldom, seldom)
+    assert (both.ratio_low, both.ratio, both.ratio_high) == (0, 1, math.inf)
 
 
 def test_a_ratio_is_bounded_only_where_the_unrelated_change_is_told_from_none() -> None:

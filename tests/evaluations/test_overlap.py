@@ -145,7 +145,8 @@ def test_groups_without_neurons_share_nothing_of_nothing() -> None:
     assert math.isnan(found.observed[0, 1]) and math.isnan(found.p[0, 1])
     assert found.observed[0, 2] == 0 and found.observed[2, 2] == 1
     assert found.sizes == (0, 0, 1)
-    # Of its draws, those in which x has a neuron: then either z has it too, or x and y have all
+    # Draws in which neither has any are left out; in the others, both have it or one
+    assert 0 < float(found.expected[0, 1]) < 1
     assert 0 < float(found.expected[0, 2]) < 1 and 0 < float(found.p[0, 2]) <= 1
 
 

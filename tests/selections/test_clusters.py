@@ -248,6 +248,7 @@ def test_ica_takes_from_a_neuron_of_all_clusters_and_gives_nothing_to_one_of_all
     clusters[3] = made({(0, 0): 1.0}, "q3")
     everywhere, in_three, own = inverse_cluster_attribution(clusters)[0].tolist()
     assert everywhere < 0 and in_three == 0 and own == pytest.approx(0.25 * math.log(2))
+    assert units(query_neurons(clusters, remove_common=False)["q0"]) == [(2, 0)]
 
 
 def test_with_one_query_icas_ranking_is_the_raw_ranking() -> None:
@@ -450,11 +451,12 @@ def test_knowledge_neurons_pass_in_most_templates(share: float, templates: int, 
 
 
 def test_of_three_templates_seven_tenths_are_all_and_of_ten_they_are_seven() -> None:
-    for templates, enough in ((3, 3), (10, 7)):
+    # 0.56 * 25 is a little more than 14 in binary
+    for templates, shared, enough in ((3, 0.7, 3), (10, 0.7, 7), (25, 0.56, 14)):
         of = torch.zeros(templates, *GRID)
         of[:, 0, 0] = 1.0
         of[:enough, 1, 1], of[: enough - 1, 2, 2] = 0.2, 1.0
-        assert units(knowledge_neurons(of)) == [(0, 0), (1, 1)]
+        assert units(knowledge_neurons(of, shared=shared)) == [(0, 0), (1, 1)]
 
 
 def test_a_template_without_a_positive_score_credits_no_neuron() -> None:

@@ -154,7 +154,7 @@ def common_neurons(clusters: Sequence[Cluster], share: float = 0.3) -> Selection
     grid = _same_grid(clusters)
     codes, held = _codes(clusters, grid).unique(return_counts=True)
     # 0.29 * 100 is a little less than 29, which is not more than that share of 100
-    common = (held > share * len(clusters) + 1e-9) & (held >= 2)
+    common = (held.double() > share * len(clusters) + 1e-9) & (held >= 2)
     made_by = Provenance("common_neurons", {"share": share, "clusters": len(clusters)}, parents=(_pool(clusters),))
     queries = tuple(query for one in _in_order(clusters) for query in one.queries)
     return Selection(queries, _units(codes[common], grid), held[common].double(), grid, made_by)
@@ -269,7 +269,7 @@ def knowledge_neurons(templates: Templates, share: float = 0.2, shared: float = 
     scores, question = _values(templates, "scores")
     highest = scores.amax(dim=(1, 2), keepdim=True)
     credited = ((scores >= share * highest) & (highest > 0)).sum(dim=0)
-    chosen = credited >= shared * len(scores) - 1e-9
+    chosen = credited.double() >= shared * len(scores) - 1e-9
     settings: dict[str, Setting] = {"question": question.uid, "share": share, "shared": shared}
     made_by = Provenance("knowledge_neurons", settings, parents=(question.digest,))
     return Selection(question.queries, chosen.nonzero(), scores.mean(dim=0)[chosen], question.grid, made_by)
