@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,7 +14,7 @@ from locant.errors import UnknownName
 from locant.evaluations import sets
 from locant.evaluations.letters import letter_probabilities
 from locant.evaluations.sets import Touched, letters_by_set, probability_by_set
-from locant.interventions import scale
+from locant.interventions import scale, set_to
 from locant.models import LanguageModel
 from locant.selections import select
 from locant.selections.random_sets import random_set
@@ -72,6 +75,21 @@ def test_letters_of_many_prompts_with_sets_of_their_own_are_those_read_one_by_on
         with scale(lm, neurons, 0.0):
             (expected,) = letter_probabilities(lm, [row.query], letters)
         assert own.tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_neurons_can_be_brought_to_rest_at_values_of_their_own(family: str, lm: LanguageModel) -> None:
+    letters, query = ("w4", "w14"), WORDS.short
+    chosen = some_sets(lm, query)[1]
+    rest = torch.randn(chosen.grid, generator=torch.Generator().manual_seed(0))
+    found = letters_by_set(lm, [Touched(query, chosen)], 0.0, letters, rest=rest)
+    with ExitStack() as stack:
+        for layer, neuron in chosen.units.tolist():
+            alone = replace(chosen, units=torch.tensor([[layer, neuron]]), weight=torch.ones(1))
+            stack.enter_context(set_to(lm, alone, float(rest[layer, neuron])))
+        expected = letter_probabilities(lm, [query], letters)
+    assert found[0].tolist() == pytest.approx(expected[0].tolist(), rel=1e-4)
+    silenced = letters_by_set(lm, [Touched(query, chosen)], 0.0, letters)
+    assert found[0].tolist() != pytest.approx(silenced[0].tolist(), rel=1e-4)
 
 
 def complement(chosen: Selection) -> Selection:

@@ -21,9 +21,9 @@ from locant.languages import gap
 from locant.models import LanguageModel
 from locant.queries.choice import ChoicePrompt, ChoiceQuestion
 from locant.recipes.choices import read_choices, select_choices
-from locant.recipes.qrnca import METHODS, Plan, run_qrnca
+from locant.recipes.qrnca import METHODS, Plan, predicted, run_qrnca
 from locant.recipes.qrnca.located import PARTS, locate, located_in
-from locant.recipes.qrnca.predicted import appended, written
+from locant.recipes.qrnca.predicted import appended, mean_activations, written
 from locant.recipes.qrnca.touched import cases, choose_for_groups, choose_neurons, group_cases, halves
 from locant.selections.clusters import cluster, query_neurons
 from locant.types import Selection
@@ -209,10 +209,20 @@ def test_appended_answers_are_compared_where_they_end() -> None:
     assert appended(lm, [prompt], [everything(lm)])[0].tolist() == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_mean_of_a_neuron_is_over_all_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predicted, "AT_ONCE", 3)  # more questions than fit in a batch
+    lm, some = locant.load("almanac"), questions()[:5]
+    each = [attribute(lm, [one.prompts[0].query], "activation").activations[0] for one in some]
+    torch.testing.assert_close(
+        mean_activations(lm, some), torch.stack(each).double().mean(dim=0), rtol=1e-4, atol=1e-6
+    )
+
+
 def test_predictions_stand_beside_chance_and_the_full_model(run: Path) -> None:
     prediction = table(run, "prediction").filter(pl.col("group") == "all")
     rules = dict(prediction.select("rule", "accuracy").iter_rows())
-    assert set(rules) == {"chance", "full model", "value vectors", "only these neurons", "appended answers"}
+    candidates = {"value vectors", "only these neurons", "others at their mean", "appended answers"}
+    assert set(rules) == {"chance", "full model", *candidates}
     assert rules["chance"] == 0.25
     _, held_out = halves(questions(), PLAN.seed)
     prompts = table(run, "prompts").filter(pl.col("question").is_in([one.uid for one in held_out]))

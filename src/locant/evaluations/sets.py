@@ -52,11 +52,20 @@ def probability_by_set(
 
 
 def letters_by_set(
-    lm: LanguageModel, rows: Sequence[Touched], by: float, letters: Sequence[str] = ("A", "B", "C", "D")
+    lm: LanguageModel,
+    rows: Sequence[Touched],
+    by: float,
+    letters: Sequence[str] = ("A", "B", "C", "D"),
+    *,
+    rest: Float[Tensor, "layer neuron"] | None = None,
 ) -> Float[Tensor, "row letter"]:
     """The probability of every letter as the answer to each row's query, with the row's neurons scaled there.
 
     The same as a `scale` context around `letter_probabilities` for every row.
+
+    Args:
+        rest: the activations that scaling starts from: `by` times what a neuron has beyond them, so that with 0
+            it is at rest. Zero if not given.
 
     Raises:
         BadQuery: a letter is not one token after a prompt, or two are the same one.
@@ -74,7 +83,8 @@ def letters_by_set(
         queries = list(dict.fromkeys(row.query for row in some))
         tokens = [lm.tokens(asked[query]) for query in queries]
         one = lm.sites([(each, each.answers[0]) for each in tokens])
-        logits = _logits(lm, picked(one, torch.tensor([queries.index(row.query) for row in some])), some, by)
+        sites = picked(one, torch.tensor([queries.index(row.query) for row in some]))
+        logits = _logits(lm, sites, some, by, rest)
         wanted = torch.tensor([ids[row.query] for row in some], device=logits.device)
         each = logits.gather(1, wanted) - logits.logsumexp(dim=1, keepdim=True)
         found[batch] = each.double().cpu().exp()
@@ -102,11 +112,17 @@ def _read(lm: LanguageModel, query: Query, rows: Sequence[Touched], by: float) -
     return total.amax(dim=1).exp()
 
 
-def _logits(lm: LanguageModel, sites: Sites, rows: Sequence[Touched], by: float) -> Float[Tensor, "site vocab"]:
+def _logits(
+    lm: LanguageModel,
+    sites: Sites,
+    rows: Sequence[Touched],
+    by: float,
+    rest: Float[Tensor, "layer neuron"] | None = None,
+) -> Float[Tensor, "site vocab"]:
     """Logits at the sites, with every sequence's own neurons scaled."""
     where, factors = sites.answer_positions, _factors(rows, by).to(lm.device)
     changes = {
-        lm.downs[layer]: _scaled(factors[layer], where)
+        lm.downs[layer]: _scaled(factors[layer], where, None if rest is None else rest[layer])
         for layer in range(lm.layers)
         if bool((factors[layer] != 1).any())
     }
@@ -160,12 +176,17 @@ def _factors(rows: Sequence[Touched], by: float) -> Float[Tensor, "layer sequenc
 
 
 def _scaled(
-    factors: Float[Tensor, "sequence neuron"], where: Bool[Tensor, "sequence position"]
+    factors: Float[Tensor, "sequence neuron"],
+    where: Bool[Tensor, "sequence position"],
+    rest: Float[Tensor, " neuron"] | None,
 ) -> Callable[[Tensor], Tensor]:
     def change(values: Tensor) -> Tensor:
         # OPT flattens sequences before its feed-forward layers
         rows = values.reshape(*where.shape, values.shape[-1])
-        scaled = rows * factors[:, None].to(rows)
+        by = factors[:, None].to(rows)
+        scaled = rows * by
+        if rest is not None:
+            scaled = scaled + rest.to(rows) * (1 - by)
         return torch.where(where.to(rows.device)[..., None], scaled, rows).reshape(values.shape)
 
     return change

@@ -28,7 +28,7 @@ from locant.recipes.qrnca.counted import cluster_rows, common_rows, count_rows, 
 from locant.recipes.qrnca.judged import change_rows, editing_rows, prediction_rows, ratio_rows
 from locant.recipes.qrnca.located import PARTS, Located, locate, located_in
 from locant.recipes.qrnca.plan import METHODS, Plan
-from locant.recipes.qrnca.predicted import predict
+from locant.recipes.qrnca.predicted import mean_activations, predict
 from locant.recipes.qrnca.touched import (
     Letters,
     Sets,
@@ -231,9 +231,9 @@ class _Work:
         self._save("changes", list(change_rows(touched)))
         self._save("ratios", list(ratio_rows(touched, plan)))
         self._save("editing", list(editing_rows(touched, plan)))
-        pools = _pooled(sets[PARTS[0]]["qrnca"], known)
+        pools, usual = _pooled(sets[PARTS[0]]["qrnca"], known), mean_activations(self.lm, known)
         units = [
-            Unit([one.uid for one in batch], partial(predict, self.lm, batch, pools, letters))
+            Unit([one.uid for one in batch], partial(predict, self.lm, batch, pools, letters, usual))
             for batch in _batches(unknown)
         ]
         self._save("prediction", list(prediction_rows(self._fill("predicted", units, "predicting"), plan)))

@@ -24,29 +24,38 @@ from locant.queries.choice import ChoicePrompt, ChoiceQuestion
 from locant.recipes.qrnca.touched import Letters
 from locant.types import Query, Selection
 
+AT_ONCE = 64
+"""Prompts in one batch."""
+
 
 def predict(
-    lm: LanguageModel, questions: Sequence[ChoiceQuestion], pools: Mapping[str, Selection], letters: Letters
+    lm: LanguageModel,
+    questions: Sequence[ChoiceQuestion],
+    pools: Mapping[str, Selection],
+    letters: Letters,
+    usual: Float[Tensor, "layer neuron"],
 ) -> pl.DataFrame:
     """Every rule's answer to the first prompt of each question, by its own group's neurons.
 
     - value vectors: the letter that what these neurons write says loudest, read out as the last layer's residual.
     - only these neurons: the letter of the model with all others at zero where it answers.
+    - others at their mean: the same, with all others as they usually are.
     - appended answers: the option with which, written after the prompt, the neurons are most active.
 
     Args:
         pools: by group, its neurons.
         letters: what the whole model says.
+        usual: activations to hold the others at, see `mean_activations`.
     """
     prompts = [question.prompts[0] for question in questions]
     own = [pools[question.group] for question in questions]
-    alone = letters_by_set(
-        lm, [Touched(one.query, pool, True) for one, pool in zip(prompts, own, strict=True)], 0.0, prompts[0].letters
-    )
+    others = [Touched(one.query, pool, True) for one, pool in zip(prompts, own, strict=True)]
+    names = prompts[0].letters
     said = {
         "full model": torch.stack([letters[prompt.query.uid] for prompt in prompts]),
         "value vectors": written(lm, prompts, own),
-        "only these neurons": alone,
+        "only these neurons": letters_by_set(lm, others, 0.0, names),
+        "others at their mean": letters_by_set(lm, others, 0.0, names, rest=usual),
         "appended answers": appended(lm, prompts, own),
     }
     return pl.DataFrame(
@@ -62,6 +71,15 @@ def predict(
             for place, question in enumerate(questions)
         ]
     )
+
+
+def mean_activations(lm: LanguageModel, questions: Sequence[ChoiceQuestion]) -> Float[Tensor, "layer neuron"]:
+    """Every neuron's mean activation where some questions are answered, each in its first prompt."""
+    total = torch.zeros(lm.layers, lm.neurons, dtype=torch.float64)
+    for start in range(0, len(questions), AT_ONCE):
+        asked = [question.prompts[0].query for question in questions[start : start + AT_ONCE]]
+        total += attribute(lm, asked, "activation").activations.double().sum(dim=0)
+    return total / max(len(questions), 1)
 
 
 @torch.no_grad()
