@@ -111,7 +111,7 @@ def question(book: Book, entry: Entry, wording: Wording, frame: Wording) -> Aske
 
 def can_choose(book: Book, language: str) -> bool:
     """Whether a relation has four different objects to choose from."""
-    return len(objects_of(book, language)) >= len(LETTERS)
+    return len(book.object_names[language]) >= len(LETTERS)
 
 
 def choice(
@@ -131,7 +131,7 @@ def choice(
     """
     language = frame.language
     right = name_of(book.objects[entry.object], language)
-    others = [name for name in objects_of(book, language) if name != right]
+    others = [name for name in book.object_names[language] if name != right]
     while True:
         options = random.sample(others, count - 1)
         options.insert(random.randrange(count), right)
@@ -225,11 +225,6 @@ def _pairs(book: Book, entry: Entry, language: str, format: Format) -> Iterator[
 
 def _bare_question(book: Book, entry: Entry, wording: Wording) -> str:
     return fill(wording.text, wording.language, {"subject": book.subjects[entry.subject]})
-
-
-def objects_of(book: Book, language: str) -> list[str]:
-    """The different objects of a relation, by name."""
-    return sorted({name_of(book.objects[entry.object], language) for entry in book.entries})
 
 
 def _open(book: Book, entry: Entry, frame: Wording) -> str:

@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -70,6 +70,14 @@ class Book:
     def languages(self) -> tuple[str, ...]:
         """The languages the relation can be asked in."""
         return _languages_of(self.templates)
+
+    @cached_property
+    def object_names(self) -> dict[str, tuple[str, ...]]:
+        """By language, the different objects, by name and sorted."""
+        return {
+            language: tuple(sorted({name_of(self.objects[entry.object], language) for entry in self.entries}))
+            for language in self.languages
+        }
 
 
 @dataclass(frozen=True)

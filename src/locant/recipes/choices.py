@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -97,23 +98,21 @@ def select_choices(
     return tuple(one for one in questions if one.uid in kept)
 
 
+@cache
 def _of_the_almanac(what: str, templates: int, seed: int) -> tuple[ChoiceQuestion, ...]:
     relations = {one.name: one for one in almanac.relations()}
     if what not in ("", "domains", "languages"):
         raise UnknownName(f"no questions 'almanac:{what}'; there are almanac, almanac:languages")
     if what == "languages":
-        parallel = {name for name, one in relations.items() if set(one.languages) == set(almanac.LANGUAGES)}
-        asked = [
-            query
-            for query in almanac.queries(format="choice", seed=seed)
-            if query.relation in parallel and relations[query.relation].kind == "factual"
+        parallel = [
+            name
+            for name, one in relations.items()
+            if one.kind == "factual" and set(one.languages) == set(almanac.LANGUAGES)
         ]
+        asked = chain.from_iterable(almanac.queries(name, format="choice", seed=seed) for name in parallel)
         return gather_choices(asked, lambda query: query.language, templates)
-    asked = [
-        query
-        for query in almanac.queries(format="choice", language="en", seed=seed)
-        if relations[query.relation].kind in ("factual", "commonsense")
-    ]
+    known = [name for name, one in relations.items() if one.kind in ("factual", "commonsense")]
+    asked = chain.from_iterable(almanac.queries(name, "en", format="choice", seed=seed) for name in known)
     domains = {name: one.domain for name, one in relations.items()}
     return gather_choices(asked, lambda query: domains[query.relation], templates)
 
