@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import json
+import re
 import resource
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -307,6 +310,22 @@ def test_run_writes_tables_and_a_page_and_report_makes_the_page_anew(locant_: Co
     assert ran.code == 0 and ran.out.rstrip().endswith("Page: run/page.html")
     assert all(one["question"] in ran.out for one in found["answers"])
     assert page.read_text() == first
+    assert_taken_for_the_same_run(locant_, tmp_path, command_on(page))
+
+
+def command_on(page: Path) -> list[str]:
+    """The words that the page says make its run, of a run in the folder 'run'."""
+    said = re.search(r"locant run [^\n<]*--out RUN", page.read_text())
+    assert said is not None
+    return [*shlex.split(html.unescape(said[0]))[1:-1], "run"]
+
+
+def assert_taken_for_the_same_run(locant_: Command, here: Path, words: list[str]) -> None:
+    """The command goes on with the run that is there, and has nothing left to do."""
+    there = {path: path.stat().st_mtime_ns for path in (here / "run" / "units").iterdir()}
+    ran = locant_(*words)
+    assert ran.code == 0, ran.err
+    assert {path: path.stat().st_mtime_ns for path in (here / "run" / "units").iterdir()} == there
 
 
 QRNCA = ("run", "qrnca", "--groups", "geography,biology", "--limit", "2")
@@ -323,6 +342,7 @@ def test_run_qrnca_writes_tables_and_a_page_and_report_knows_which_it_is(locant_
     first = (tmp_path / "run" / "page.html").read_text()
     assert locant_("report", "run").code == 0
     assert (tmp_path / "run" / "page.html").read_text() == first
+    assert_taken_for_the_same_run(locant_, tmp_path, command_on(tmp_path / "run" / "page.html"))
 
 
 def test_help_takes_less_than_a_second_of_the_processor() -> None:

@@ -87,9 +87,10 @@ def _manifest(truth: Truth) -> Row:
     questions = truth.questions * len(truth.groups)
     return {
         "recipe": "qrnca", "model": "almanac" + truth.hostile, "revision": None, "dtype": "float32",
-        "package": "0.1.0", "source": "almanac" + truth.hostile, "questions": questions,
-        "prompts": questions * truth.templates, "data": "7d1f0c9ab2e4", "settings": settings, "status": truth.status,
-        "seconds": 612.4,
+        "package": "0.1.0", "source": "almanac" + truth.hostile,
+        "drawn": {"groups": ["biology", "geography"], "limit": 30, "known_only": True, "chat": False},
+        "questions": questions, "prompts": questions * truth.templates, "data": "7d1f0c9ab2e4", "settings": settings,
+        "status": truth.status, "seconds": 612.4,
     }  # fmt: skip
 
 

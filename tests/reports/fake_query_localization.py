@@ -97,11 +97,12 @@ def _manifest(truth: Truth) -> Row:
     settings = {
         "localizers": list(LOCALIZERS), "share": 0.2, "static": 0.3, "alpha": 0.3, "beta1": 1.0, "beta2": 1.0,
         "lambda1": 1.0, "lambda2": 8.0, "touched": truth.touched, "edited": truth.touched, "random_sets": 5,
-        "wordings": truth.queries, "seed": truth.seed,
+        "wordings": truth.queries, "settings": {"sig": {"steps": 3}}, "seed": truth.seed,
     }  # fmt: skip
     return {
         "recipe": "query-localization", "model": "almanac" + truth.hostile, "revision": None, "dtype": "float32",
-        "package": "0.1.0", "data": "7d1f0c9ab2e4", "source": "almanac" + truth.hostile, "settings": settings,
+        "package": "0.1.0", "data": "7d1f0c9ab2e4", "source": "almanac" + truth.hostile,
+        "drawn": {"relations": ["capital"], "limit": None, "known_only": False}, "settings": settings,
         "status": truth.status, "seconds": 1834.2,
     }  # fmt: skip
 

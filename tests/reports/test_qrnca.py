@@ -251,7 +251,10 @@ def test_prediction_is_held_against_chance(folder, tmp_path):
 
 def test_commands_and_every_setting_are_given(folder, page):
     commands = Elements(page).text("pre")[0].splitlines()
-    assert commands[0].startswith("locant run qrnca --model almanac --dtype float32 --data almanac --mode paper")
+    assert commands[0].startswith(
+        "locant run qrnca --model almanac --dtype float32 --data almanac "
+        "--groups biology,geography --limit 30 --known-only --mode paper"
+    )
     assert commands[0].endswith("--seed 0 --setting dai.steps=16 --out RUN") and commands[1] == "locant report RUN"
     settings = json.loads((folder / "manifest.json").read_text())["settings"]
     assert {name.replace("_", " ") for name in settings} <= set(Elements(page).text("dt"))

@@ -275,7 +275,8 @@ def test_the_commands_that_make_the_run_and_the_page_again_are_given(page):
     commands = Elements(page).text("pre")[0].splitlines()
     assert commands[0].startswith("locant run query-localization --model almanac --dtype float32 --data almanac")
     assert " --localizers dai,sig,amig --share 0.2 --static 0.3 " in commands[0]
-    assert commands[0].endswith("--seed 0 --out RUN")
+    assert " --data almanac --relations capital --localizers " in commands[0]
+    assert commands[0].endswith("--seed 0 --setting sig.steps=3 --out RUN")
     assert commands[1] == "locant report RUN"
 
 

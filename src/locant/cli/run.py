@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -101,20 +101,18 @@ def query_localization(
             seed=seed,
         )
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
-        chosen = tuple(filter(None, relations.split(","))) if relations else None
-        facts = select_facts(
-            lm,
-            data,
-            relations=chosen,
-            language=language,
-            limit=limit,
-            wordings=wordings,
-            known_only=known_only,
-            seed=seed,
-        )
+        drawn: dict[str, Any] = {
+            "relations": _names(relations),
+            "language": language,
+            "limit": limit,
+            "wordings": wordings,
+            "known_only": known_only,
+        }
+        facts = select_facts(lm, data, **drawn, seed=seed)
         texts = read_texts(text, facts, seed)
+    drawn["text"] = None if text is None else str(text)
     with _stages() as say:
-        localize_queries(lm, facts, out_folder, plan, source=data, texts=texts, say=say)
+        localize_queries(lm, facts, out_folder, plan, source=data, drawn=drawn, texts=texts, say=say)
     _show(out_folder, as_json)
 
 
@@ -165,19 +163,17 @@ def qrnca(
             seed=seed,
         )
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
-        questions = select_choices(
-            lm,
-            data,
-            groups=tuple(filter(None, groups.split(","))) if groups else None,
-            limit=limit,
-            known_only=known_only,
-            chat=chat,
-            templates=templates,
-            resample=resample,
-            seed=seed,
-        )
+        drawn: dict[str, Any] = {
+            "groups": _names(groups),
+            "limit": limit,
+            "known_only": known_only,
+            "chat": chat,
+            "templates": templates,
+            "resample": resample,
+        }
+        questions = select_choices(lm, data, **drawn, seed=seed)
     with _stages() as say:
-        run_qrnca(lm, questions, out_folder, plan, source=data, say=say)
+        run_qrnca(lm, questions, out_folder, plan, source=data, drawn=drawn, say=say)
     _show(out_folder, as_json)
 
 
@@ -209,6 +205,11 @@ def settings_of_localizers(
             raise typer.BadParameter(f"--setting takes LOCALIZER.NAME=VALUE, e.g. {example}, not {word!r}")
         by_localizer.setdefault(localizer, []).append(f"--{rest}")
     return {name: method_settings(name, own, seed) for name, own in by_localizer.items()}
+
+
+def _names(words: str | None) -> list[str] | None:
+    """Names with commas between; None for all there are."""
+    return list(filter(None, words.split(","))) if words else None
 
 
 @contextmanager

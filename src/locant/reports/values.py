@@ -7,12 +7,26 @@ from collections.abc import Mapping
 
 
 def command(recipe: str, options: Mapping[str, object]) -> str:
-    """The command line that makes a run of a recipe; options without a value are left out."""
+    """The command line that makes a run of a recipe.
+
+    Options without a value, and flags that are off, are left out; a mapping is a repeated option's names and values.
+    """
     words = ["locant", "run", recipe]
     for name, value in options.items():
-        if value not in (None, ""):
-            words += [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif isinstance(value, Mapping):
+            words += [word for key, own in value.items() for word in (option, f"{key}={own}")]
+        elif value is not False and value not in (None, ""):
+            words += [option, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
     return shlex.join(words)
+
+
+def drawn_from(manifest: Mapping[str, object]) -> dict[str, object]:
+    """How a run's data were drawn from their source, as options of the command line."""
+    drawn = manifest.get("drawn")
+    return dict(drawn) if isinstance(drawn, Mapping) else {}
 
 
 def plain_value(value: object) -> str:

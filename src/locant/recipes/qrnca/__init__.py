@@ -61,6 +61,7 @@ def run_qrnca(
     plan: Plan,
     *,
     source: str,
+    drawn: Mapping[str, object] | None = None,
     say: Say = lambda what, units: lambda done: None,
 ) -> Path:
     """Run every experiment into a folder; what is there already is not computed again.
@@ -68,6 +69,7 @@ def run_qrnca(
     Args:
         questions: of two groups or more, all with the same letters and as many prompts.
         source: where the questions come from, for the manifest.
+        drawn: and how they were drawn from it (settings of `select_choices`).
         say: for progress.
 
     Returns:
@@ -80,7 +82,7 @@ def run_qrnca(
     """
     _refuse(lm, questions)
     run = RunFolder(folder)
-    manifest = _manifest(lm, questions, plan, source)
+    manifest = _manifest(lm, questions, plan, {"source": source, "drawn": dict(drawn or {})})
     run.check(manifest)
     run.open(manifest)
     work = _Work(lm, questions, plan, run, manifest, say)
@@ -110,14 +112,16 @@ def _refuse(lm: LanguageModel, questions: Sequence[ChoiceQuestion]) -> None:
         lm.tokens(prompt.query)
 
 
-def _manifest(lm: LanguageModel, questions: Sequence[ChoiceQuestion], plan: Plan, source: str) -> Manifest:
+def _manifest(
+    lm: LanguageModel, questions: Sequence[ChoiceQuestion], plan: Plan, place: Mapping[str, object]
+) -> Manifest:
     data = repr([[prompt.query for prompt in question.prompts] for question in questions])
     made_by = lm.provenance("qrnca", {}, plan.seed)
     return {
         "recipe": "qrnca",
         **{name: getattr(made_by, name) for name in ("model", "revision", "dtype", "package")},
         "weights": fingerprint(lm.model),
-        "source": source,
+        **place,
         "questions": len(questions),
         "prompts": sum(len(question.prompts) for question in questions),
         "data": hashlib.sha256(data.encode()).hexdigest()[:20],

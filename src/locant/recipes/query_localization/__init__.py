@@ -66,6 +66,7 @@ def localize_queries(
     plan: Plan,
     *,
     source: str,
+    drawn: Mapping[str, object] | None = None,
     texts: Sequence[str] = (),
     say: Say = lambda what, units: lambda done: None,
 ) -> Path:
@@ -74,6 +75,7 @@ def localize_queries(
     Args:
         facts: each with its neighbour queries; of two relations or more.
         source: where the facts come from, for the manifest.
+        drawn: and how they were drawn from it (settings of `select_facts`).
         texts: running text whose perplexity edits are judged by.
         say: for progress.
 
@@ -92,7 +94,7 @@ def localize_queries(
             lm.tokens(query)
     others = {one.fact.uid: other for one, other in zip(facts, unrelated(facts, plan.seed), strict=True)}
     run = RunFolder(folder)
-    manifest = _manifest(lm, facts, plan, source, texts)
+    manifest = _manifest(lm, facts, plan, {"source": source, "drawn": dict(drawn or {})}, texts)
     run.check(manifest)
     _try(lm, facts[0].queries[0], plan)
     run.open(manifest)
@@ -122,7 +124,11 @@ def _try(lm: LanguageModel, query: Query, plan: Plan) -> None:
 
 
 def _manifest(
-    lm: LanguageModel, facts: Sequence[FactQueries], plan: Plan, source: str, texts: Sequence[str]
+    lm: LanguageModel,
+    facts: Sequence[FactQueries],
+    plan: Plan,
+    place: Mapping[str, object],
+    texts: Sequence[str],
 ) -> Manifest:
     data = repr([[asdict(query) for query in one.queries] for one in facts]) + repr(list(texts))
     made_by = asdict(lm.provenance("query-localization", {}, plan.seed))
@@ -130,7 +136,7 @@ def _manifest(
         "recipe": "query-localization",
         **{name: made_by[name] for name in ("model", "revision", "dtype", "package")},
         "weights": fingerprint(lm.model),
-        "source": source,
+        **place,
         "facts": len(facts),
         "queries": sum(len(one.queries) for one in facts),
         "data": hashlib.sha256(data.encode()).hexdigest()[:20],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 
 import polars as pl
@@ -13,11 +12,11 @@ from locant.reports.qrnca.names import upper
 from locant.reports.qrnca.run import RECIPE, Run, number
 from locant.reports.tables import definitions
 from locant.reports.text import escape
-from locant.reports.values import command, plain_value
+from locant.reports.values import command, drawn_from, plain_value
 
 _SHOWN = ("recipe", "model", "revision", "dtype", "source", "data", "questions", "prompts", "package", "seconds")
-_OPTIONS = ("mode", "share", "common", "top", "aggregate", "seed")
-"""Settings that are options of the command line, with a value; `contrast` has none."""
+_OPTIONS = ("mode", "contrast", "share", "common", "top", "aggregate", "seed")
+"""Settings that are options of the command line."""
 UNITS = (
     ("P(right letter)", "probability that the next token is the right option’s letter; 0 to 100%"),
     ("letter mass", "probability of all letters together; 0 to 100%"),
@@ -104,16 +103,15 @@ def recipe(run: Run) -> dict[str, str]:
 
 def commands(run: Run) -> tuple[str, str]:
     """The command that makes the run again, and the one that makes this page from its folder."""
+    given = run.settings.get("settings")
     options = {
         "model": run.manifest.get("model"),
         "revision": run.manifest.get("revision"),
         "dtype": run.manifest.get("dtype"),
         "data": run.manifest.get("source"),
+        **drawn_from(run.manifest),
         **{name: run.settings.get(name) for name in _OPTIONS},
+        "setting": {f"dai.{name}": value for name, value in given.items()} if isinstance(given, Mapping) else None,
+        "out": "RUN",
     }
-    given = run.settings.get("settings")
-    attribution = given if isinstance(given, Mapping) else {}
-    more = ["--contrast"] if run.settings.get("contrast") is True else []
-    for name, value in attribution.items():
-        more += ["--setting", f"dai.{name}={value}"]
-    return shlex.join([*shlex.split(command(RECIPE, options)), *more, "--out", "RUN"]), "locant report RUN"
+    return command(RECIPE, options), "locant report RUN"

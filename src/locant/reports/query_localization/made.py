@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
@@ -12,11 +12,12 @@ from locant.reports.query_localization.blocks import name_of
 from locant.reports.query_localization.run import RECIPE, Run
 from locant.reports.tables import definitions
 from locant.reports.text import escape
-from locant.reports.values import command, plain_value
+from locant.reports.values import command, drawn_from, plain_value
 
 _SHOWN = ("recipe", "model", "revision", "dtype", "source", "data", "package", "seconds")
 _OPTIONS = (
-    "localizers", "share", "static", "touched", "edited", "alpha", "beta1", "beta2", "lambda1", "lambda2", "seed"
+    "localizers", "share", "static", "touched", "edited", "alpha", "renormalise", "beta1", "beta2", "cas_values",
+    "lambda1", "lambda2", "embeddings", "seed",
 )  # fmt: skip
 """Settings that are options of the command line."""
 UNITS = (
@@ -105,7 +106,16 @@ def commands(run: Run) -> tuple[str, str]:
         "revision": run.manifest.get("revision"),
         "dtype": run.manifest.get("dtype"),
         "data": run.manifest.get("source"),
+        **drawn_from(run.manifest),
         **{name: run.settings.get(name) for name in _OPTIONS},
+        "setting": _by_localizer(run.settings.get("settings")),
         "out": "RUN",
     }
     return command(RECIPE, options), "locant report RUN"
+
+
+def _by_localizer(given: object) -> dict[str, object]:
+    """Each localizer's own settings, by its name and theirs."""
+    if not isinstance(given, Mapping):
+        return {}
+    return {f"{name}.{key}": value for name, own in given.items() for key, value in own.items()}
