@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from locant.errors import BadFile, UnknownName
+from locant.queries.lines import read_texts
 from locant.queries.tokens import MASK, Kind
 from locant.types import Fact, Query
 
@@ -92,7 +92,7 @@ def _files_of(folder: Path) -> dict[str, Path]:
 def _read_wordings(path: Path, kind: Kind) -> tuple[_Wording, ...]:
     """The patterns that suit a kind of model, those that ask the same counted once."""
     wordings: dict[str, _Wording] = {}
-    for index, (where, row) in enumerate(_rows(path, ("pattern",))):
+    for index, (where, row) in enumerate(read_texts(path, ("pattern",))):
         pattern = row["pattern"]
         if SUBJECT not in pattern or pattern.count(OBJECT) != 1:
             raise BadFile(f"{where}: the pattern {pattern!r} needs {SUBJECT}, and {OBJECT} once")
@@ -112,7 +112,7 @@ def _read_facts(path: Path) -> dict[str, Fact]:
     relation = path.stem
     facts: dict[str, Fact] = {}
     said: set[tuple[str, str]] = set()
-    for where, row in _rows(path, ("sub_label", "obj_label", "uuid")):
+    for where, row in read_texts(path, ("sub_label", "obj_label", "uuid")):
         subject, object, uuid = row["sub_label"], row["obj_label"], row["uuid"]
         if (subject, object) in said:
             continue
@@ -131,27 +131,3 @@ def _fill(fact: Fact, uuid: str, wording: _Wording) -> Query:
         answer=fact.object,
         template=wording.pattern,
     )
-
-
-def _rows(path: Path, names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each line's place, as an error says it, and its texts of these names."""
-    file = f"{path.parent.name}/{path.name}"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise BadFile(f"{file}: not UTF-8 text") from None
-    # Not splitlines, which also parts text at characters that JSON allows inside a string, such as U+2028
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{file}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadFile(f"{where}: not JSON ({error.msg}, character {error.colno})") from None
-        if not isinstance(row, dict):
-            raise BadFile(f"{where}: not an object with {', '.join(names)}")
-        for name in names:
-            if not isinstance(row.get(name), str) or not row[name].strip():
-                raise BadFile(f"{where}: its {name!r} is not a text with something in it")
-        yield where, {name: row[name] for name in names}
