@@ -1,0 +1,215 @@
+"""Facts changed in one language and read in all: by edits of value vectors, and by training some neurons only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from random import Random
+
+import polars as pl
+
+from locant.attributions import attribute
+from locant.errors import BadQuery
+from locant.evaluations import read_answers
+from locant.interventions import update
+from locant.interventions.lora import lora_tuned
+from locant.interventions.tuning import Tuning, tuned
+from locant.models import LanguageModel
+from locant.recipes.matrice.located import OWN, Asked, Row, Sets
+from locant.recipes.matrice.plan import LAMBDAS, MATRICE, Plan
+from locant.recipes.matrice.touched import Unrelated
+from locant.types import Query
+
+IN_TURN = "each language's own, in turn"
+NEIGHBOURS = 4
+"""Other facts of the relation that a change is to leave alone."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A fact to be changed: its new object in every language, and what is to stay as it is.
+
+    Attributes:
+        neighbours: queries of other facts of the relation, by language.
+        unrelated: queries of other relations, by language.
+    """
+
+    asked: Asked
+    new: Mapping[str, str]
+    neighbours: Unrelated
+    unrelated: Unrelated
+
+
+def changes(lm: LanguageModel, asked: Sequence[Asked], others: Mapping[str, Unrelated], seed: int) -> list[Change]:
+    """Every fact known in two languages that has another object to take, drawn from its relation's other facts.
+
+    The new object begins, in every language, with another token than the old one.
+
+    Args:
+        others: by fact, its unrelated queries.
+    """
+    found = []
+    for one in asked:
+        peers = [each for each in asked if each.fact.relation == one.fact.relation and each is not one]
+        Random(f"{seed}/{one.fact.uid}").shuffle(peers)
+        fitting = (each for each in peers if _differs(lm, one, each.fact.answers))
+        new = next(fitting, None)
+        if len(one.known) < 2 or new is None:
+            continue
+        # A neighbour whose own object is the new one would seem to have been changed
+        apart = [each for each in peers if not set(each.fact.answers.items()) & set(new.fact.answers.items())]
+        near = {
+            language: tuple(each.judge[language][0] for each in apart[:NEIGHBOURS]) for language in one.fact.languages
+        }
+        found.append(Change(one, new.fact.answers, near, others[one.fact.uid]))
+    return found
+
+
+def edit(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
+    """The fact's value vectors rewritten in one language after another; each time it is read in all of them."""
+    read = _Reader(lm, change)
+    rows: list[Row] = []
+    for source in change.asked.known:
+        for name in (MATRICE, OWN + source, "intersection", "random 1"):
+            label = "own of the language" if name.startswith(OWN) else name
+            with _edited(lm, change, source, sets, name, plan):
+                rows += read.rows(source=source, set=label)
+    with ExitStack() as stack:
+        for source in change.asked.known:
+            stack.enter_context(_edited(lm, change, source, sets, OWN + source, plan))
+        rows += read.rows(source="all", set=IN_TURN)
+    with ExitStack() as stack:
+        for source in change.asked.known:
+            stack.enter_context(_edited(lm, change, source, sets, MATRICE, plan))
+        rows += read.rows(source="all", set=MATRICE)
+    return pl.DataFrame(rows)
+
+
+def sweep(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
+    """The first known language's own neurons, edited by every size of LAMBDAS: what it wins and what it costs."""
+    read, source = _Reader(lm, change), change.asked.known[0]
+    rows: list[Row] = []
+    for size in LAMBDAS:
+        lambda1, lambda2 = (size if one is None else one for one in (plan.lambda1, plan.lambda2))
+        with _edited(lm, change, source, sets, OWN + source, replace(plan, lambda1=lambda1, lambda2=lambda2)):
+            rows += [row | {"lambda": size} for row in read.rows(source=source, set="own of the language")]
+    return pl.DataFrame(rows)
+
+
+def inject(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
+    """The new object taught in one language, by training some neurons only; then it is asked for in all of them."""
+    read = _Reader(lm, change)
+    rows: list[Row] = []
+    for source in change.asked.known[: plan.sources]:
+        lessons = [replace(one, answer=change.new[source], alternatives=()) for one in change.asked.locate[source]]
+        parameters = 0
+        for name in (MATRICE, OWN + source, "random 1", "all neurons", "LoRA"):
+            with _taught(lm, lessons, sets, name, parameters, plan) as tuning:
+                label = "own of the language" if name.startswith(OWN) else name
+                made = {"parameters": tuning.parameters, "steps": tuning.steps, "loss": tuning.losses[-1]}
+                rows += [row | made for row in read.rows(source=source, set=label)]
+            parameters = parameters or tuning.parameters
+    return pl.DataFrame(rows)
+
+
+@contextmanager
+def _taught(
+    lm: LanguageModel, lessons: Sequence[Query], sets: Sets, name: str, parameters: int, plan: Plan
+) -> Iterator[Tuning]:
+    settings = {"steps": plan.steps, "rate": plan.rate, "stop_at": 0.05, "seed": plan.seed}
+    changed: AbstractContextManager[Tuning]
+    if name == "LoRA":
+        changed = lora_tuned(lm, lessons, parameters=parameters, **settings)  # type: ignore[arg-type]
+    else:
+        target = "ffn" if name == "all neurons" else sets[name]
+        # As many steps at the same rate would throw a whole network about
+        rate = plan.rate / 10 if name == "all neurons" else plan.rate
+        changed = tuned(lm, lessons, target, **(settings | {"rate": rate}))  # type: ignore[arg-type]
+    with changed as tuning:
+        yield tuning
+
+
+def _edited(
+    lm: LanguageModel, change: Change, source: str, sets: Sets, name: str, plan: Plan
+) -> AbstractContextManager[None]:
+    query = change.asked.locate[source][0]
+    signs = attribute(lm, [query], "activation").activations[0]
+    assert plan.lambda1 is not None and plan.lambda2 is not None  # swept before anything is edited
+    return update(
+        lm,
+        sets[name],
+        query,
+        change.new[source],
+        lambda1=plan.lambda1,
+        lambda2=plan.lambda2,
+        activations=signs,
+    )
+
+
+def _differs(lm: LanguageModel, one: Asked, new: Mapping[str, str]) -> bool:
+    """Whether an object can be said in place of the fact's own, in every language, from its first token on."""
+    for language, queries in one.fact.queries.items():
+        try:
+            old, other = (
+                lm.tokens(replace(queries[0], answer=text, alternatives=())).answers[0][0]
+                for text in (queries[0].answer, new[language])
+            )
+        except (BadQuery, KeyError):
+            return False
+        if old == other:
+            return False
+    return True
+
+
+class _Reader:
+    """Reads everything a change may have touched, and holds it against what was there before."""
+
+    def __init__(self, lm: LanguageModel, change: Change) -> None:
+        self.lm = lm
+        self.change = change
+        judged = [query for language in change.asked.known for query in change.asked.judge[language]]
+        self.old = [("related", query) for query in judged]
+        self.old += [("neighbour", query) for queries in change.neighbours.values() for query in queries]
+        self.old += [("unrelated", query) for queries in change.unrelated.values() for query in queries]
+        self.new = [replace(query, answer=change.new[query.language], alternatives=()) for _, query in self.old]
+        self.before = self._read()
+
+    def _read(self) -> list[dict[str, float | bool | int]]:
+        old = read_answers(self.lm, [query for _, query in self.old])
+        new = read_answers(self.lm, self.new)
+        return [
+            {
+                "old": float(old.log_probability[place].exp()),
+                "new": float(new.log_probability[place].exp()),
+                "says_old": int(old.rank[place]) == 1,
+                "says_new": int(new.rank[place]) == 1,
+                "said": int(old.said[place]),
+            }
+            for place in range(len(self.old))
+        ]
+
+    def rows(self, **about: object) -> list[Row]:
+        """What is read now, a row for each query."""
+        fact = self.change.asked.fact
+        return [
+            {
+                "fact": fact.uid,
+                **about,
+                "language": query.language,
+                "asked": kind,
+                "query": query.uid,
+                "old_before": before["old"],
+                "old_after": after["old"],
+                "new_before": before["new"],
+                "new_after": after["new"],
+                "says_new_before": before["says_new"],
+                "says_new": after["says_new"],
+                "kept": after["said"] == before["said"],
+                "same_answer": kind == "related"
+                and about["source"] != "all"
+                and query.language != about["source"]
+                and self.change.new[query.language] == self.change.new[str(about["source"])],
+            }
+            for (kind, query), before, after in zip(self.old, self.before, self._read(), strict=True)
+        ]

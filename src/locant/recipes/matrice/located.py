@@ -1,0 +1,246 @@
+"""A fact's neurons: language-agnostic ones, each language's own, and what they are compared with, all of one size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from locant.attributions import attribute
+from locant.errors import UnknownName
+from locant.evaluations import read_answers
+from locant.models import LanguageModel
+from locant.queries.parallel import ParallelFact
+from locant.recipes.matrice.plan import MATRICE, Plan
+from locant.selections import random_set
+from locant.selections.across_languages import agreed, agreement_sizes, language_agnostic
+from locant.selections.stability import stability
+from locant.selections.uncertainty import (
+    RULES,
+    LanguageScores,
+    by_language,
+    over_languages,
+    over_queries,
+    probability_weights,
+    top1_weights,
+    variance_parts,
+)
+from locant.types import Provenance, Query, Selection
+
+Row = dict[str, object]
+Sets = Mapping[str, Selection]
+"""By name, neurons of one fact."""
+OWN, OTHERS = "own: ", "others than: "
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A fact, parted: the queries its neurons are located with, and those that judge them.
+
+    Attributes:
+        known: the languages in which the model answers most of the locating queries; only these locate.
+    """
+
+    fact: ParallelFact
+    locate: Mapping[str, tuple[Query, ...]]
+    judge: Mapping[str, tuple[Query, ...]]
+    known: tuple[str, ...]
+
+
+def part(lm: LanguageModel, fact: ParallelFact) -> tuple[Asked, list[Row]]:
+    """Halve a fact's queries in each language, and read their answers: a row each."""
+    locate = {language: asked[: (len(asked) + 1) // 2] for language, asked in fact.queries.items()}
+    judge = {language: asked[(len(asked) + 1) // 2 :] for language, asked in fact.queries.items()}
+    rows: list[Row] = []
+    for name, halves in (("locate", locate), ("judge", judge)):
+        asked = [query for queries in halves.values() for query in queries]
+        answers = read_answers(lm, asked)
+        for query, log, rank in zip(asked, answers.log_probability.exp(), answers.rank, strict=True):
+            rows.append(
+                {
+                    "fact": fact.uid,
+                    "relation": fact.relation,
+                    "language": query.language,
+                    "part": name,
+                    "query": query.uid,
+                    "answer": query.answer,
+                    "probability": float(log),
+                    "right": int(rank) == 1,
+                }
+            )
+    return Asked(fact, locate, judge, known_in(rows)), rows
+
+
+def known_in(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The languages with the right answer to most of the locating queries."""
+    right: dict[str, list[bool]] = {}
+    for row in rows:
+        if row["part"] == "locate":
+            right.setdefault(str(row["language"]), []).append(bool(row["right"]))
+    return tuple(language for language, each in right.items() if 2 * sum(each) > len(each))
+
+
+def locate(lm: LanguageModel, asked: Asked, speaking: Selection, plan: Plan) -> pl.DataFrame:
+    """Every set of a fact that is known in two languages or more: a row for each neuron of each set.
+
+    Args:
+        speaking: the strongest language neurons of the model, in order of strength.
+    """
+    started = time.perf_counter()
+    queries = [query for language in asked.known for query in asked.locate[language]]
+    found = attribute(lm, queries, plan.localizer, **plan.settings)  # type: ignore[arg-type]
+    scores, weights = _by_language(lm, asked, found.scores, found.answer_prob, plan)
+    seconds = time.perf_counter() - started
+    joined = over_queries(scores, weights)
+    sets = _sets(scores, weights, joined, queries, speaking, plan)
+    within, between = variance_parts(joined)
+    own = by_language(joined, plan.lambda_q)
+    rows = [
+        {
+            "fact": asked.fact.uid,
+            "set": name,
+            "layer": layer,
+            "neuron": neuron,
+            "weight": float(weight),
+            "within": float(within[layer, neuron]),
+            "between": float(between[layer, neuron]),
+            "languages": int((own[:, layer, neuron] > plan.share * own.amax(dim=(1, 2))).sum()),
+        }
+        for name, chosen in sets.items()
+        for (layer, neuron), weight in zip(chosen.units.tolist(), chosen.weight.tolist(), strict=True)
+    ]
+    return pl.DataFrame(rows).with_columns(seconds=pl.lit(seconds), queries=pl.lit(len(queries)))
+
+
+def sizes_and_stability(lm: LanguageModel, asked: Asked, plan: Plan) -> pl.DataFrame:
+    """How many neurons pass in at least r languages, and how the chosen set outlives other queries and languages."""
+    queries = [query for language in asked.known for query in asked.locate[language]]
+    found = attribute(lm, queries, plan.localizer, **plan.settings)  # type: ignore[arg-type]
+    scores, weights = _by_language(lm, asked, found.scores, found.answer_prob, plan)
+    own = by_language(over_queries(scores, weights), plan.lambda_q)
+    rows: list[Row] = [
+        {"fact": asked.fact.uid, "what": "agreement", "least": least, "value": float(size)}
+        for least, size in enumerate(agreement_sizes(own, plan.share), start=1)
+    ]
+    choose = partial(_agnostic, queries=queries, plan=plan)
+    for over in ("queries", "languages"):
+        try:
+            one = stability(scores, choose, weights=weights, over=over, draws=plan.draws, seed=plan.seed)
+        except UnknownName:  # one query of each language: there is nothing to draw
+            continue
+        for name in ("jaccard", "low", "high", "expected"):
+            rows.append(
+                {"fact": asked.fact.uid, "what": f"{over}: {name}", "least": None, "value": float(getattr(one, name))}
+            )
+    return pl.DataFrame(rows, schema_overrides={"least": pl.Int64})
+
+
+def sets_in(
+    table: pl.DataFrame, asked: Sequence[Asked], grid: tuple[int, int], model: Provenance
+) -> dict[str, dict[str, Selection]]:
+    """By fact, by name, the sets that a table of `locate` holds."""
+    queries = {one.fact.uid: tuple(query for some in one.locate.values() for query in some) for one in asked}
+    found: dict[str, dict[str, Selection]] = {}
+    for (fact, name), rows in table.partition_by(["fact", "set"], as_dict=True, maintain_order=True).items():
+        units = torch.tensor(rows.select("layer", "neuron").rows(), dtype=torch.int64).reshape(-1, 2)
+        weight = torch.tensor(rows["weight"].to_list(), dtype=torch.float64)
+        found.setdefault(str(fact), {})[str(name)] = Selection(queries[str(fact)], units, weight, grid, model)
+    return found
+
+
+def _by_language(
+    lm: LanguageModel,
+    asked: Asked,
+    scores: Float[Tensor, "query layer neuron"],
+    answer_prob: Float[Tensor, " query"],
+    plan: Plan,
+) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Scores by language, and the weights of their queries."""
+    counts = [len(asked.locate[language]) for language in asked.known]
+    own = dict(zip(asked.known, scores.split(counts), strict=True))
+    if plan.weights == "equal":
+        return own, None
+    if plan.weights == "probability":
+        parts = dict(zip(asked.known, answer_prob.split(counts), strict=True))
+        return own, {language: probability_weights(each) for language, each in parts.items()}
+    return own, {language: top1_weights(read_answers(lm, asked.locate[language]).rank) for language in asked.known}
+
+
+def _sets(
+    scores: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor] | None,
+    joined: LanguageScores,
+    queries: Sequence[Query],
+    speaking: Selection,
+    plan: Plan,
+) -> dict[str, Selection]:
+    own, size = by_language(joined, plan.lambda_q), plan.size
+    first = over_queries({language: each[:1] for language, each in scores.items()})
+    take = partial(language_agnostic, queries=queries, size=size)
+    score = partial(over_languages, rule=plan.rule)
+    sets = {
+        MATRICE: take(score(joined, lambda_q=plan.lambda_q, lambda_l=plan.lambda_l)),
+        "no query term": take(score(joined, lambda_q=0.0, lambda_l=plan.lambda_l)),
+        "no language term": take(score(joined, lambda_q=plan.lambda_q, lambda_l=0.0)),
+        "no uncertainty": take(score(joined, lambda_q=0.0, lambda_l=0.0)),
+        **{
+            f"by {name}": take(over_languages(joined, lambda_q=plan.lambda_q, lambda_l=plan.lambda_l, rule=name))
+            for name in RULES
+            if name != plan.rule
+        },
+        "one query": take(score(first, lambda_q=plan.lambda_q, lambda_l=plan.lambda_l)),
+        "intersection": agreed(own, queries, least=1, share=plan.share, size=size),
+        "union": take(own.amax(dim=0)),
+        "language neurons": _strongest(speaking, size),
+    }
+    for language, each in zip(joined.languages, own, strict=True):
+        sets[OWN + language] = take(each)
+        others = {name: rest for name, rest in scores.items() if name != language}
+        kept = None if weights is None else {name: weights[name] for name in others}
+        sets[OTHERS + language] = _agnostic(others, kept, queries=queries, plan=plan)
+    for draw in range(plan.random_sets):
+        sets[f"random {draw + 1}"] = _random(sets[MATRICE], plan.seed, draw)
+    return sets
+
+
+def _agnostic(
+    scores: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None, *, queries: Sequence[Query], plan: Plan
+) -> Selection:
+    joined = over_queries(scores, weights)
+    found = over_languages(joined, lambda_q=plan.lambda_q, lambda_l=plan.lambda_l, rule=plan.rule)
+    return language_agnostic(found, queries, size=plan.size)
+
+
+def _strongest(speaking: Selection, size: int) -> Selection:
+    kept = speaking.weight.argsort(descending=True, stable=True)[:size].sort().values
+    made_by = Provenance("strongest", {"size": size}, parents=(speaking.made_by.digest(),))
+    return Selection(speaking.queries, speaking.units[kept], speaking.weight[kept], speaking.grid, made_by)
+
+
+def _random(chosen: Selection, seed: int, draw: int) -> Selection:
+    fact = chosen.queries[0].fact.uid
+    number = Random(f"{seed}/{fact}/{draw}").getrandbits(31)
+    try:
+        return random_set(chosen, number)
+    except UnknownName:  # more than half of a layer is chosen: there are not so many others
+        return random_set(chosen, number, layer_matched=False)
+
+
+def known_rows(asked: Sequence[Asked], taught: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """Of each fact, the languages it is known in, and those it was taught in, where that is known."""
+    for one in asked:
+        yield {
+            "fact": one.fact.uid,
+            "relation": one.fact.relation,
+            "subject": next(iter(one.fact.queries.values()))[0].fact.subject,
+            "languages": list(one.fact.languages),
+            "known": list(one.known),
+            "taught": list(taught[one.fact.uid]) if one.fact.uid in taught else None,
+        }

@@ -1,0 +1,93 @@
+"""What a run of MATRICE does: its settings. The paper's own are unknown; each default says where it is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from locant.attributions import METHODS
+from locant.errors import UnknownName
+from locant.selections.uncertainty import RULES
+from locant.types import Setting
+
+WEIGHTS = ("equal", "probability", "top-1")
+OPERATIONS = {"suppress": 0.0, "enhance": 2.0}
+FACTORS = (1.5, 2.0, 3.0, 5.0)
+"""By which located neurons are scaled where a known fact's query fails."""
+LAMBDAS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Sizes of an update that are tried, in lengths of the value vector."""
+MATRICE = "matrice"
+ABLATIONS = ("no query term", "no language term", "no uncertainty", "one query")
+REFERENCES = ("intersection", "union", "language neurons", "random")
+SETS = (MATRICE, *ABLATIONS, *REFERENCES)
+"""Sets of neurons of a fact, all of one size. Beside them, by the other rules: 'by entropy'; every language's own:
+'own: fr'; those of all other languages together: 'others than: fr'."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a run.
+
+    Attributes:
+        localizer: a method of `locant.attributions`. The paper's is amig by inference; dai finds planted neurons
+            more often (docs/matrice.md).
+        settings: of the localizer, where they are not its defaults.
+        lambda_q, lambda_l, rule: of the score, see `locant.selections.uncertainty.over_languages`.
+        weights: of a language's queries in its mean: 'equal', 'probability' (of the answer) or 'top-1'.
+        share: a neuron's least score in a language, as a share of the highest, where sets are counted.
+        size: neurons of every set that is compared.
+        draws: of bootstraps of the chosen set, and of nulls.
+        random_sets: layer-matched random sets of each fact.
+        edited, injected, enhanced, paired: facts of each of these experiments.
+        sources: languages that facts are injected in, the first ones of the run.
+        lambda1, lambda2: of an update, in lengths of the value vector; where not given, both are the one of LAMBDAS
+            with which a language's own neurons do best.
+        steps, rate: of an injection's training.
+
+    Source: arXiv:2411.17401 names none of these values; size and draws are ours, the others as their docstrings say.
+    """
+
+    localizer: str = "dai"
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    lambda_q: float = 1.0
+    lambda_l: float = 1.0
+    rule: str = "deviation"
+    weights: str = "equal"
+    share: float = 0.2
+    size: int = 20
+    draws: int = 50
+    random_sets: int = 3
+    edited: int = 12
+    injected: int = 6
+    enhanced: int = 40
+    paired: int = 8
+    sources: int = 2
+    lambda1: float | None = None
+    lambda2: float | None = None
+    steps: int = 40
+    rate: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _refuse_other("localizer", self.localizer, METHODS)
+        _refuse_other("rule", self.rule, RULES)
+        _refuse_other("weights", self.weights, WEIGHTS)
+        if not 0 <= self.share < 1:
+            raise UnknownName(f"share is at least 0 and less than 1, not {self.share}")
+        for name in ("size", "draws", "random_sets", "steps"):
+            if getattr(self, name) < 1:
+                raise UnknownName(f"{name} is 1 or more, not {getattr(self, name)}")
+        for name in ("lambda_q", "lambda_l", "edited", "injected", "enhanced", "paired", "sources"):
+            if getattr(self, name) < 0:
+                raise UnknownName(f"{name} is 0 or more, not {getattr(self, name)}")
+        if self.rate <= 0:
+            raise UnknownName(f"a rate is more than 0, not {self.rate}")
+
+    def plain(self) -> dict[str, object]:
+        """As a manifest holds it."""
+        return asdict(self)
+
+
+def _refuse_other(what: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> None:
+    if name not in known:
+        raise UnknownName(f"no {what} {name!r}; there are {', '.join(known)}")
