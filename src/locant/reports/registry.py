@@ -8,6 +8,8 @@ from pathlib import Path
 
 from locant.errors import BadFile
 from locant.reports.answers import Answer
+from locant.reports.matrice import answers_of as answers_of_matrice
+from locant.reports.matrice import page_of as page_of_matrice
 from locant.reports.qrnca import answers_of as answers_of_qrnca
 from locant.reports.qrnca import page_of as page_of_qrnca
 from locant.reports.query_localization import answers_of, page_of
@@ -25,6 +27,7 @@ class Report:
 REPORTS = {
     "query-localization": Report(page_of, answers_of),
     "qrnca": Report(page_of_qrnca, answers_of_qrnca),
+    "matrice": Report(page_of_matrice, answers_of_matrice),
 }
 
 

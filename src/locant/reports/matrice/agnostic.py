@@ -1,0 +1,180 @@
+"""Are there neurons that hold a fact in every language? What they do, and in how many languages neurons pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer, verdict
+from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
+from locant.reports.finding import SMALL
+from locant.reports.matrice.figures import Length, dots, lengths
+from locant.reports.matrice.means import beyond, gap_of, of_set, signs
+from locant.reports.matrice.names import MATRICE, RANDOM, one_of
+from locant.reports.matrice.run import Run
+from locant.reports.means import LEAST, side
+from locant.reports.numbers import change, count, points, portion, relative
+from locant.reports.query_localization.figures import Dot
+from locant.reports.query_localization.means import mean
+from locant.types import Interval
+
+QUESTION = "Are there language-agnostic neurons?"
+ALL = "all languages"
+_MARKS = {
+    "the fact": ("circle", "var(--located)"),
+    "as many random ones": ("square", "var(--control)"),
+    "unrelated facts": ("diamond", "var(--unrelated)"),
+}
+
+
+def answer(run: Run) -> Answer:
+    """Whether the set moves the answer in every language, and whether any neuron passes in all of them."""
+    rows, spared = run.suppressed(), of_set(run.suppressed("unrelated"), MATRICE)
+    own, random, gap = of_set(rows, MATRICE), of_set(rows, RANDOM), beyond(rows, MATRICE, RANDOM)
+    if own is None or random is None or gap is None:
+        return Answer(QUESTION, UNMEASURED, "The set and random neurons were not suppressed in the same facts.")
+    by_language = _by_language(run, rows)
+    some = passing(run)
+    held = [_above_half(some)] if some is not None else []
+    short = verdict([-sign for sign in by_language.values()] + held) if by_language else verdict([-side(gap), *held])
+    text = (
+        f"Suppressed, {run.size} located for all languages change P(answer) by {change(own)}, random ones by "
+        f"{change(random)} ({gap_of(gap)})"
+    )
+    text += f"; unrelated facts by {change(spared)}." if spared is not None else "."
+    text += _where(by_language)
+    if abs(own.mean) < SMALL and side(gap) < 0:
+        short, text = (PARTLY if short == YES else short), f"{text} The effect is small."
+    return Answer(QUESTION, short, text + _passing_in_words(run, some))
+
+
+def _by_language(run: Run, rows: pl.DataFrame) -> dict[str, int]:
+    """The side of zero on which the difference to random neurons lies, in each language of enough facts."""
+    gaps = {one: beyond(rows.filter(pl.col("language") == one), MATRICE, RANDOM) for one in run.languages}
+    return {one: side(gap) for one, gap in gaps.items() if gap is not None and gap.n >= LEAST}
+
+
+def _where(by_language: dict[str, int]) -> str:
+    if not by_language:
+        return f" No single language has the {LEAST} facts that it takes to judge."
+    moved = [language for language, sign in by_language.items() if sign < 0]
+    number = f"{len(moved)} of {len(by_language)} languages"
+    if 0 < len(moved) < len(by_language) <= 9:
+        number += f" ({one_of(moved)})"
+    return f" The drop is more than random ones’ in {number}."
+
+
+def passing(run: Run) -> pl.DataFrame | None:
+    """Of each fact, how many neurons pass in all the languages that it is known in."""
+    sizes = run["stability"].filter((pl.col("what") == "agreement") & pl.col("value").is_finite())
+    if sizes.is_empty():
+        return None
+    most = sizes.filter(pl.col("least") == pl.col("least").max().over("fact"))
+    return most.with_columns(
+        some=(pl.col("value") > 0).cast(pl.Float64), none=(pl.col("value") == 0).cast(pl.Float64)
+    )
+
+
+def _above_half(some: pl.DataFrame) -> int:
+    """1 if surely most facts have such a neuron, -1 if surely most have none."""
+    return signs(mean(some.with_columns(pl.col("some") - 0.5), "some"))[0]
+
+
+def _passing_in_words(run: Run, some: pl.DataFrame | None) -> str:
+    if some is None:
+        return " How many neurons pass in all languages was not counted."
+    number, none = mean(some, "value"), mean(some, "none")
+    assert number is not None and none is not None
+    return f" Languages that know a fact agree on {_number(number)} neurons, in {portion(none)} of facts on none."
+
+
+def sections(run: Run) -> Iterator[Section]:
+    """What suppressing the set does by language, and how many neurons pass in so many languages."""
+    if of_set(run.suppressed(), MATRICE) is None:
+        why = "The table of suppressed neurons has no rows of the language-agnostic set."
+        yield Section("agnostic", "Language-agnostic", {None: absent("No set of neurons was suppressed", why)})
+    else:
+        yield Section("agnostic", "Language-agnostic", {None: _effects(run)})
+    if passing(run) is not None:
+        yield Section("agreement", "", {None: _sizes(run)})
+
+
+def _effects(run: Run) -> Block:
+    related, unrelated = run.suppressed(), run.suppressed("unrelated")
+    marks, table = [], []
+    for language in (ALL, *run.languages):
+        parts = [rows if language == ALL else rows.filter(pl.col("language") == language)
+                 for rows in (related, unrelated)]  # fmt: skip
+        found = [of_set(parts[0], MATRICE), of_set(parts[0], RANDOM), of_set(parts[1], MATRICE)]
+        marks += [
+            Dot(language, name, one, mark)
+            for (name, mark), one in zip(_MARKS.items(), found, strict=True)
+            if one is not None
+        ]
+        if found[0] is not None:
+            gap = beyond(parts[0], MATRICE, RANDOM)
+            cells = [change(one) if one else "none" for one in found]
+            table.append((language, *cells, points(gap) if gap else "none", count(found[0].n)))
+    said = (
+        f"Relative change of P(answer), (after − before) / before, when {run.size} located for all languages at once "
+        "are set to zero where the answer is predicted; judged by queries that located nothing, in the languages "
+        "that the fact is known in. Means over facts, a fact’s queries in a language averaged first; whiskers are "
+        "95% bootstrap intervals over facts. Controls: as many random neurons of the same layers, and the same "
+        "neurons for facts of other relations that are answered right. The last column is the paired difference of "
+        "the set and random neurons."
+    )
+    head = ("language", "the fact", "random", "unrelated", "fact − random", "n")
+    kinds = [("dot", "the fact"), ("square", "random neurons, the fact"), ("diamond", "unrelated facts")]
+    body = legend(kinds) + plot("agnostic-dots", "Relative change of P(answer) by language")
+    figure = dots(marks, "relative change of P(answer)", change, (-0.25, 0.03))
+    return Block(_heading(run), body + caption(said) + as_table(head, table), {"agnostic-dots": figure})
+
+
+def _heading(run: Run) -> str:
+    rows = run.suppressed()
+    own, gap = of_set(rows, MATRICE), beyond(rows, MATRICE, RANDOM)
+    assert own is not None
+    said = f"Neurons located for all languages at once change P(answer) by {relative(own.mean)}"
+    if gap is None or side(gap) == 0:
+        return f"{said}; that random ones do less is not shown"
+    by_language = _by_language(run, rows)
+    where = f" in {sum(sign < 0 for sign in by_language.values())} of {len(by_language)} languages"
+    return f"{said}, {'more' if side(gap) < 0 else 'less'} than random ones{where if by_language else ''}"
+
+
+def _sizes(run: Run) -> Block:
+    rows = run["stability"].filter((pl.col("what") == "agreement") & pl.col("value").is_finite())
+    bars, table = [], []
+    for least in sorted(rows["least"].drop_nulls().unique().to_list()):
+        own = rows.filter(pl.col("least") == least)
+        found = mean(own, "value")
+        none = mean(own.with_columns((pl.col("value") == 0).cast(pl.Float64)), "value")
+        if found is not None and none is not None:
+            bars.append(Length(f"{least} or more · {found.n}", found, f"{found.mean:.1f}"))
+            table.append((f"{least} or more", _number(found), portion(none), count(found.n)))
+    share = run.settings.get("share")
+    above = f"{share:.0%} of the language’s highest" if isinstance(share, int | float) else "a share of the highest"
+    said = (
+        f"Neurons of a fact that pass in so many languages or more, where passing is a score above {above} in that "
+        "language, less the deviation over its queries. Means over facts, with 95% bootstrap intervals; facts are "
+        "those known in as many languages, so that n, beside the bars, falls downward. Control: the first bar, of "
+        "neurons that pass anywhere. The sets that are compared are cut to one size whatever this share is."
+    )
+    body = plot("agreement-bars", "Bars of neurons by the number of languages they pass in") + caption(said)
+    head = ("passes in languages", "neurons", "facts without any", "facts")
+    figure = lengths(bars, "neurons of a fact", 1.0, tick="~g")
+    some = passing(run)
+    none = mean(some, "none") if some is not None else None
+    heading = f"A fact has {bars[0].text} neurons that pass in one language or more"
+    if none is not None:
+        heading += f"; in {portion(none)} of the facts, none passes in all the languages that know it"
+    body += as_table(head, table)
+    return Block(heading.replace("\u00a0", " "), body, {"agreement-bars": figure})
+
+
+def _number(found: Interval) -> str:
+    """A mean count with its interval."""
+    if found.n == 1:
+        return f"{found.mean:.1f}"
+    return f"{found.mean:.1f}\u00a0[{found.low:.1f},\u00a0{found.high:.1f}]"

@@ -1,0 +1,141 @@
+"""A finished run, read back: its manifest, and its tables with the columns that the page needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from locant.reports.matrice.names import OWN, RANDOM
+from locant.reports.runs import finished, table_of
+
+RECIPE = "matrice"
+TEXT, WHOLE, REAL, TRUTH, TEXTS = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.List(pl.String())
+_MEAN = {"mean": REAL, "low": REAL, "high": REAL, "n": WHOLE}
+_READ: dict[str, pl.DataType] = {
+         "fact": TEXT, "source": TEXT, "set": TEXT, "language": TEXT, "asked": TEXT,
+         "says_new_before": TRUTH, "says_new": TRUTH, "kept": TRUTH, "same_answer": TRUTH}  # fmt: skip
+_COLUMNS: dict[str, dict[str, pl.DataType]] = {
+    "facts": {"fact": TEXT, "relation": TEXT, "known": TEXTS, "taught": TEXTS},
+    "answers": {"fact": TEXT, "language": TEXT, "part": TEXT, "query": TEXT, "answer": TEXT, "right": TRUTH},
+    "known": {"language": TEXT, "queries": WHOLE, **_MEAN},
+    "neurons": {"fact": TEXT, "set": TEXT, "within": REAL, "between": REAL},
+    "stability": {"fact": TEXT, "what": TEXT, "least": WHOLE, "value": REAL},
+    "layers": {"set": TEXT, "layer": WHOLE, "neurons": REAL, "facts": WHOLE},
+    "overlap": {"first": TEXT, "second": TEXT, "family": TRUTH, "same_answer": TRUTH, **_MEAN, "expected": REAL,
+                "p": REAL},
+    "touched": {"fact": TEXT, "set": TEXT, "operation": TEXT, "language": TEXT, "asked": TEXT, "query": TEXT,
+                "before": REAL, "after": REAL},
+    "sharing": {"fact": TEXT, "language": TEXT, "taught": TRUTH, "known": TRUTH, "verdict": TEXT},
+    "edited": _READ,
+    "lambdas": {**_READ, "lambda": REAL},
+    "injected": {**_READ, "parameters": WHOLE, "steps": WHOLE},
+    "enhanced": {"fact": TEXT, "set": TEXT, "factor": REAL, "language": TEXT, "asked": TEXT, "right_before": TRUTH,
+                 "right_after": TRUTH},
+    "degenerate": {"fact": TEXT, "set": TEXT, "language": TEXT, "pairs": WHOLE, "degenerate": WHOLE,
+                   "accepted": WHOLE, "random_degenerate": REAL, "synergy": REAL, "random_synergy": REAL},
+    "checking": {"relation": TEXT, "set": TEXT, "by": TEXT, "language": TEXT, "size": WHOLE, "auc": REAL,
+                 "auc_low": REAL, "auc_high": REAL, "f1": REAL, "statements": WHOLE, "true": WHOLE},
+    "costs": {"stage": TEXT, "facts": WHOLE, "queries": WHOLE, "seconds": REAL},
+}  # fmt: skip
+TABLES = {name: pl.Schema(columns) for name, columns in _COLUMNS.items()}
+"""The columns that the page reads of each table, and their types."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: `run["touched"]` is a table, empty if the run has no such rows."""
+
+    manifest: Mapping[str, object]
+    tables: Mapping[str, pl.DataFrame]
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        return self.tables[name]
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        found = self.manifest.get("settings")
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """In the order of the manifest, and then of the tables."""
+        given = self.manifest.get("languages")
+        named = [str(one) for one in given] if isinstance(given, list) else []
+        found = [self[name]["language"] for name in ("known", "touched", "sharing", "edited")]
+        return tuple(dict.fromkeys([*named, *pl.concat(found).unique(maintain_order=True)]))
+
+    @property
+    def size(self) -> str:
+        """How many neurons each set has, as text."""
+        given = self.settings.get("size")
+        return f"{given} neurons" if isinstance(given, int) else "equally many neurons"
+
+    @cached_property
+    def changes(self) -> pl.DataFrame:
+        """Relative changes of P(answer), a row for each fact, set, operation and language, and who was asked.
+
+        Related queries are of languages in which the fact is known, unrelated ones such as are answered right:
+        where an answer has no probability to lose, its relative change is noise. Random draws count as one set.
+        """
+        drawn = pl.when(pl.col("set").str.starts_with(RANDOM)).then(pl.lit(RANDOM)).otherwise(pl.col("set"))
+        by = ["fact", "set", "operation", "language", "asked"]
+        related = self.where_known(self["touched"].filter(pl.col("asked") == "related"))
+        unrelated = self["touched"].filter(pl.col("asked") == "unrelated")
+        if len(self["answers"]):
+            right = self["answers"].filter("right")
+            unrelated = unrelated.join(right, on=["query", "language"], how="semi", maintain_order="left")
+        means = (
+            pl.concat([related, unrelated])
+            .with_columns(set=drawn)
+            .group_by(by, maintain_order=True)
+            .agg(pl.col("before", "after").mean())
+        )
+        return means.with_columns(change=(pl.col("after") - pl.col("before")) / pl.col("before"))
+
+    def suppressed(self, asked: str = "related") -> pl.DataFrame:
+        """`changes` where neurons were set to zero."""
+        return self.changes.filter((pl.col("operation") == "suppress") & (pl.col("asked") == asked))
+
+    @cached_property
+    def own(self) -> pl.DataFrame:
+        """Changes without each language's own neurons: of its own answer, and of the same fact's in the others.
+
+        Columns beside those of `changes`: source, the language that the neurons are of; whose, 'own' or 'other';
+        alike, whether the answer is the same string in both.
+        """
+        rows = self.suppressed().filter(pl.col("set").str.starts_with(OWN))
+        rows = rows.with_columns(source=pl.col("set").str.strip_prefix(OWN))
+        answers = self["answers"].select("fact", "language", "answer").unique(["fact", "language"], keep="first")
+        for place in ("language", "source"):
+            names = {"language": place, "answer": f"answer_{place}"}
+            rows = rows.join(answers.rename(names), on=["fact", place], how="left", maintain_order="left")
+        mine = pl.col("source") == pl.col("language")
+        return rows.with_columns(
+            whose=pl.when(mine).then(pl.lit("own")).otherwise(pl.lit("other")),
+            alike=pl.col("answer_language") == pl.col("answer_source"),
+        )
+
+    def where_known(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of languages in which their fact is known; all, of a run that does not say."""
+        if self["facts"].is_empty():
+            return rows
+        pairs = self["facts"].select("fact", pl.col("known").alias("language")).explode("language")
+        return rows.join(pairs, on=["fact", "language"], how="semi", maintain_order="left")
+
+
+def read_run(folder: Path) -> Run:
+    """Read what a run left.
+
+    Raises:
+        BadFile: there is no run, it is another recipe's or not complete, or a table lacks a column.
+    """
+    manifest = finished(folder, RECIPE)
+    tables = {
+        name: table_of([folder / "tables" / f"{name}.parquet"], pl.DataFrame(schema=schema))
+        for name, schema in TABLES.items()
+    }
+    return Run(manifest, tables)

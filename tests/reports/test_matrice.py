@@ -1,0 +1,436 @@
+"""The page of a MATRICE run: what it says follows the data, and nothing of the data is markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+import pytest
+import torch
+from chromium import answer_of, needs_chromium, opened
+from elements import Elements
+from fake_matrice import MANY, Truth, fake_run
+
+from locant.errors import BadFile
+from locant.evaluations import interval
+from locant.recipes.matrice import Plan
+from locant.recipes.matrice.judged import agreement_rows, matrix_rows, verdict_rows
+from locant.reports.matrice import answers_of, page_of, sharing, verdicts
+from locant.reports.matrice.finding import headline
+from locant.reports.matrice.means import reaches
+from locant.reports.matrice.reach import ELSEWHERE, HERE, read
+from locant.reports.matrice.run import TABLES, read_run
+from locant.reports.matrice.squares import square
+from locant.reports.matrice.verdicts import among_known
+from locant.reports.registry import report_of
+from locant.reports.text import script_json
+from locant.types import Interval
+
+EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script><!-- \"&' $headline"
+OUTSIDE = {"src", "href", "xlink:href", "data", "action", "poster", "srcset"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_run(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return page_of(folder)
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(fake_run(tmp_path_factory.mktemp("evil"), Truth(hostile=EVIL, facts=4)))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(fake_run(tmp_path_factory.mktemp("many"), Truth(languages=MANY, facts=4)))
+
+
+def altered(folder: Path, place: Path, table: str, *columns: pl.Expr) -> Path:
+    """A copy of a run in which some columns of one table are others."""
+    for path in folder.rglob("*.*"):
+        target = place / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    path = place / "tables" / f"{table}.parquet"
+    pl.read_parquet(path).with_columns(*columns).write_parquet(path)
+    return place
+
+
+def answer(folder: Path, about: str) -> tuple[str, str]:
+    """What is said to the question that has this word in it, in short and in full."""
+    found = [one for one in answers_of(folder) if about in one.question]
+    assert len(found) == 1
+    return found[0].short, found[0].text.replace("\u00a0", " ")
+
+
+def made(place: Path, **truth: object) -> Path:
+    return fake_run(place, Truth(**truth))  # type: ignore[arg-type]
+
+
+def words(html: str) -> set[str]:
+    """What is to be read on a page, word by word."""
+    return set(re.findall(r"\w+", re.sub(r"<script.*?</script>", "", html, flags=re.S)))
+
+
+def findings(run: Path, stage: ModuleType) -> str:
+    """The headings of one part of a page."""
+    return "\n".join(block.heading for one in stage.sections(read_run(run)) for block in one.blocks.values())
+
+
+def headings(html: str) -> str:
+    return "\n".join(Elements(html).text("h1") + Elements(html).text("h2"))
+
+
+# One file, and safe
+
+
+def test_every_figure_has_an_element_and_a_table_nearby(page):
+    elements = Elements(page)
+    places = [attrs["id"] for tag, attrs in elements.found if tag == "div" and attrs.get("class") == "plot"]
+    figures = json.loads(elements.text("script", id="figure-data")[0])
+    assert len(places) == len(set(places)) > 15
+    assert set(places) == set(figures)
+    ids = [attrs["id"] for _, attrs in elements.found if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for section in page.split("<section ")[1:]:
+        assert 'class="plot"' not in section or ("<table>" in section and "ontrol" in section)
+
+
+def test_nothing_is_fetched_from_anywhere_and_links_lead_into_the_page(evil):
+    elements = Elements(evil)
+    ids = {attrs.get("id") for _, attrs in elements.found}
+    for tag, attrs in elements.found:
+        assert tag not in ("link", "iframe", "object", "embed", "base", "img", "form")
+        for name in OUTSIDE & attrs.keys():
+            assert (attrs[name] or "").removeprefix("#") in ids, f"<{tag} {name}={attrs[name]!r}>"
+    style = elements.text("style")[0]
+    assert "url(" not in style and "@import" not in style
+
+
+def test_markup_in_relations_answers_and_the_model_stays_text(evil):
+    elements = Elements(evil)
+    assert not [attrs for _, attrs in elements.found for name in attrs if name.startswith("on")]
+    assert sum(tag == "script" for tag, _ in elements.found) == 3
+    assert elements.text("title") == [f"MATRICE: almanac{EVIL}"]
+    assert any(EVIL in text for text in elements.text("td"))
+    assert any(EVIL in text for text in elements.text("dd"))
+    start = evil.index('<script type="application/json"')
+    data = evil[start : evil.index("<script>", start)]
+    assert data.count("</") == 1 and "<!--" not in data and "<img" not in data
+
+
+def test_languages_with_markup_for_names_stay_text(tmp_path):
+    html = page_of(made(tmp_path, languages=(f"en{EVIL}", "fr"), facts=3))
+    elements = Elements(html)
+    assert sum(tag == "script" for tag, _ in elements.found) == 3
+    assert not [tag for tag, _ in elements.found if tag == "img"]
+    figures = json.dumps(json.loads(elements.text("script", id="figure-data")[0]))
+    assert "<img" not in figures and "&lt;img src=x" in figures
+
+
+# Numbers
+
+
+def test_equal_runs_give_equal_bytes(evil, tmp_path):
+    assert page_of(made(tmp_path / "another place", hostile=EVIL, facts=4)) == evil
+
+
+def test_a_change_is_the_bootstrap_over_facts_of_the_languages_that_know_them(folder, page):
+    rows = pl.read_parquet(folder / "tables" / "touched.parquet").filter(
+        (pl.col("set") == "matrice") & (pl.col("operation") == "suppress") & (pl.col("asked") == "related")
+    )
+    known = pl.read_parquet(folder / "tables" / "facts.parquet").explode("known")
+    rows = rows.join(known, left_on=["fact", "language"], right_on=["fact", "known"], maintain_order="left")
+    rows = rows.group_by("fact", "language", maintain_order=True).agg(pl.col("before", "after").mean())
+    change = ((rows["after"] - rows["before"]) / rows["before"]).to_list()
+    found = interval(torch.tensor(change, dtype=torch.float64), rows["fact"].to_list())
+    said = f"−{-100 * found.mean:.0f}% [−{-100 * found.low:.0f}, −{-100 * found.high:.0f}]"
+    assert f"change P(answer) by {said}" in answer(folder, "language-agnostic neurons?")[1]
+    assert f"change P(answer) by {said}" in page.replace("\u00a0", " ")
+
+
+def test_answers_without_a_probability_to_lose_are_no_part_of_a_change(folder, tmp_path):
+    """Of languages that do not know the fact, and of unrelated queries that are answered wrong anyway."""
+    nothing = pl.when(pl.col("before") < 0.5).then(pl.col("before")).otherwise(pl.col("after"))
+    run = altered(folder, tmp_path, "touched", nothing.alias("after"))
+    assert answers_of(run)[:4] == answers_of(folder)[:4]
+
+
+def test_what_is_said_anew_is_what_the_recipes_own_summary_says(folder):
+    table = pl.read_parquet(folder / "tables" / "edited.parquet").with_columns(
+        *(pl.lit(0.1).alias(f"{when}_{what}") for when in ("new", "old") for what in ("before", "after"))
+    )
+    summary = pl.DataFrame(list(matrix_rows(table, Plan())), infer_schema_length=None).filter(
+        (pl.col("source") == "any") & (pl.col("asked") == "related") & pl.col("same_answer").is_null()
+    )
+    found = read(read_run(folder), "edited", "edited")
+    for name, where in (("matrice", HERE), ("own of the language", ELSEWHERE), ("matrice", ELSEWHERE)):
+        row = summary.filter((pl.col("set") == name) & (pl.col("language") == where))
+        mean, low, high, n = row.filter(pl.col("what") == "says_new").select("mean", "low", "high", "n").row(0)
+        assert found.new(name, where) == Interval(pytest.approx(mean), pytest.approx(low), pytest.approx(high), n)
+
+
+def test_sizes_verdicts_and_squares_are_those_of_the_tables(folder, page):
+    stability = pl.read_parquet(folder / "tables" / "stability.parquet")
+    first = next(agreement_rows(stability, Plan()))
+    assert first["least"] == 1 and f"A fact has {first['mean']:.1f} neurons that pass in one language" in headings(
+        page
+    )
+    run = read_run(folder)
+    several = run["sharing"].filter((pl.col("known").sum().over("fact") > 1) & pl.col("known"))
+    counted: dict[object, int] = {}
+    for row in verdict_rows(several.rows(named=True)):
+        counted[row["verdict"]] = counted.get(row["verdict"], 0) + int(str(row["count"]))
+    assert {name: number for name, number in among_known(run).items() if number and name != "known"} == counted
+    edited = run["edited"].filter((pl.col("set") == "matrice") & (pl.col("asked") == "related"))
+    edited = edited.filter((pl.col("source") == "en") & (pl.col("language") == "fr"))
+    mean = edited.group_by("fact").agg(pl.col("says_new").mean())["says_new"].mean()
+    figure = json.loads(Elements(page).text("script", id="figure-data")[0])["editing-square-0"]
+    assert figure["data"][0]["z"][0][1] == pytest.approx(mean, abs=1e-5)
+
+
+def test_cells_are_written_in_percent_and_one_that_was_not_measured_stays_empty():
+    cells = {("en", "en"): Interval(-0.956, -1, -0.9, 7), ("en", "fr"): Interval(-0.004, -0.01, 0, 7)}
+    figure = square(cells, ["en", "fr"], ["en", "fr"], "neurons of", share=False)
+    ink, paper = figure.data[1], figure.data[2]
+    assert (list(paper.text), list(paper.x), list(paper.y)) == (["−96"], [0], [0])
+    assert (list(ink.text), list(ink.x), list(ink.y)) == (["0"], [1], [0])
+    assert figure.data[0].z[1][0] is None and "not measured" in figure.data[0].hovertext[1][0]
+    assert "n = 7 facts" in figure.data[0].hovertext[0][0]
+
+
+# What it says is what the data say
+
+
+def test_the_title_sets_what_all_languages_share_beside_what_each_has(folder, tmp_path):
+    said = r"Neurons located for all languages change P\(answer\) by −(39|40)%; those of one .* by −(59|60)%"
+    assert re.fullmatch(said, headline(read_run(folder)))
+    none = altered(folder, tmp_path, "touched", pl.col("before").alias("after"))
+    assert headline(read_run(none)).count(" by 0%") == 2
+
+
+@pytest.mark.parametrize(
+    ("truth", "short", "said"),
+    [
+        ({}, "Yes", "more than random ones’ in 3 of 3 languages"),
+        ({"agnostic": -0.03}, "Partly", "The effect is small."),
+        ({"agnostic": 0.3}, "Partly", "in 0 of 3 languages"),
+        ({"agnostic": 0.3, "passing": 0}, "No", "in 0 of 3 languages"),
+        ({"passing": 0}, "Partly", "in 33% "),
+    ],
+)
+def test_language_agnostic_neurons_must_do_something_everywhere_and_be_agreed_on(tmp_path, truth, short, said):
+    found = answer(made(tmp_path, facts=9 if "passing" in truth else 7, **truth), "language-agnostic neurons?")
+    assert found[0] == short, found
+    assert said in found[1] or "passing" in truth
+
+
+def test_a_language_in_which_nothing_happens_makes_the_answer_partial(folder, tmp_path):
+    still = pl.when(pl.col("language") == "fr").then(pl.col("before")).otherwise(pl.col("after")).alias("after")
+    short, text = answer(altered(folder, tmp_path, "touched", still), "language-agnostic neurons?")
+    assert short == "Partly" and "in 2 of 3 languages (en and zh)" in text
+
+
+@pytest.mark.parametrize(("plain", "short"), [(-0.1, "Yes"), (-0.7, "No")])
+def test_uncertainty_is_worth_it_only_if_its_neurons_do_more(tmp_path, plain, short):
+    run = made(tmp_path, plain=plain)
+    found, text = answer(run, "without uncertainty?")
+    assert found == short and text.count(" points [") == 4
+    assert ("of all sets of this size" in text) == (plain < -0.4)
+    assert ("disagree about does much of the work" in text) == (plain < -0.4)
+
+
+@pytest.mark.parametrize(("cross", "short"), [(-0.3, "Partly"), (0.0, "No"), (-0.6, "Yes")])
+def test_a_fact_is_shared_as_far_as_other_languages_neurons_move_it(tmp_path, cross, short):
+    run = made(tmp_path, cross=cross)
+    assert answer(run, "shared between")[0] == short
+    assert ("hangs on its own neurons most" in findings(run, sharing)) == (cross > -0.6)
+
+
+def test_answers_of_one_string_are_told_apart(folder, tmp_path):
+    _, text = answer(folder, "shared between")
+    assert "Where the answer is one string in both languages it is −" in text
+    other = pl.concat_str("answer", "language").alias("answer")
+    assert "one string" not in answer(altered(folder, tmp_path, "answers", other), "shared between")[1]
+
+
+def test_languages_are_told_apart_if_what_was_not_taught_is_absent(folder, tmp_path):
+    assert answer(folder, "was taught?")[0] == "Yes"
+    swapped = altered(folder, tmp_path / "swapped", "sharing", ~pl.col("taught"))
+    assert answer(swapped, "was taught?")[0] == "No"
+    known = altered(folder, tmp_path / "known", "sharing", pl.lit("shared").alias("verdict"))
+    assert answer(known, "was taught?")[0] == "Not shown"
+
+
+def test_where_a_fact_was_taught_may_not_be_known(tmp_path):
+    run = made(tmp_path, taught=False)
+    assert answer(run, "was taught?") == (
+        "Not measured",
+        "In which languages a fact was taught is not known of these data.",
+    )
+    assert "Where a fact was taught is not known" in findings(run, verdicts)
+
+
+@pytest.mark.parametrize(
+    ("here", "elsewhere", "short"),
+    [(1.0, 1.0, "Yes"), (0.9, 0.4, "Partly"), (0.9, 0.0, "No"), (0.0, 0.0, "Not shown")],
+)
+def test_changes_reach_other_languages_as_far_as_they_are_read_there(tmp_path, here, elsewhere, short):
+    run = made(tmp_path, here=here, elsewhere=elsewhere)
+    for about in ("an edit", "a fact taught"):
+        found = answer(run, about)
+        assert found[0] == short and "Kept: " in found[1], found
+
+
+def test_what_random_neurons_do_as_well_is_no_reach(folder, tmp_path):
+    same = [pl.lit(True).alias("says_new")]
+    for table, about in (("edited", "an edit"), ("injected", "a fact taught")):
+        assert answer(altered(folder, tmp_path / table, table, *same), about)[0] == "Not shown"
+
+
+def test_reach_needs_both_comparisons():
+    assert [reaches(*pair) for pair in ((1, 0), (1, 1), (0, 1), (0, 0), (-1, 0))] == [
+        "Yes", "Partly", "No", "Not shown", "Not shown"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("recovered", "short"), [(0.8, "Yes"), (0.05, "Not shown")])
+def test_scaling_helps_only_where_random_neurons_do_not(tmp_path, recovered, short):
+    found, text = answer(made(tmp_path, recovered=recovered), "queries that fail")
+    assert found == short and "in languages in which the fact is known" in text
+
+
+def test_failures_of_unknown_facts_are_named_as_such(folder, tmp_path):
+    """An answer that was never known is not brought back: it is shown, where there is nothing else, and said."""
+    right = pl.col("right_before") | (pl.col("language") != "zh")
+    run = altered(folder, tmp_path / "known", "enhanced", right.alias("right_before"))
+    only = altered(run, tmp_path / "unknown", "facts", pl.lit(["en", "fr"]).alias("known"))
+    assert "the fact is known" in answer(run, "queries that fail")[1]
+    assert "in languages in which the fact is not known" in answer(only, "queries that fail")[1]
+
+
+@pytest.mark.parametrize(("kept", "short"), [(0.8, "Yes"), (0.3, "Partly"), (-0.2, "No")])
+def test_a_choice_is_the_same_from_half_on_and_more_than_chance_below(tmp_path, kept, short):
+    assert answer(made(tmp_path, kept=kept), "have chosen the same")[0] == short
+
+
+def test_the_page_says_that_no_number_is_the_papers(page):
+    text = " ".join(Elements(page).text("p"))
+    assert "formulas and figures were not at hand" in text
+    assert re.search(r"none of these numbers is the\s+paper’s", text)
+
+
+def test_the_commands_that_make_the_run_and_the_page_again_are_given(page):
+    first, second = Elements(page).text("pre")[0].splitlines()
+    assert first.startswith("locant run matrice --model almanac --dtype float32 --data bmlama53 --languages en,fr,zh")
+    assert " --relations capital --wordings 4 --form cloze --localizer amig --lambda-q 1.0 --lambda-l 1.0 " in first
+    assert " --size 20 " in first and " --lambda2 2.0 --steps 40 --rate 0.01 " in first and "lambda1" not in first
+    assert first.endswith("--seed 0 --setting amig.steps=3 --out RUN") and second == "locant report RUN"
+
+
+def test_every_setting_of_the_run_is_on_the_page(folder, page):
+    settings = json.loads((folder / "manifest.json").read_text())["settings"]
+    assert {name.replace("_", " ") for name in settings} <= set(Elements(page).text("dt"))
+
+
+# Runs with less in them
+
+
+def test_a_table_alone_and_one_without_what_others_say_of_it_still_make_a_page(folder, tmp_path):
+    run = altered(folder, tmp_path, "facts")
+    tables = {name: run / "tables" / f"{name}.parquet" for name in TABLES}
+    kept = {name: path.read_bytes() for name, path in tables.items()}
+    lacking = [set(TABLES) - {name} for name in TABLES] + [{"facts", "sharing", "stability"}, {"answers", "overlap"}]
+    for gone in lacking:
+        for name, path in tables.items():
+            path.write_bytes(kept[name])
+            if name in gone:
+                path.unlink()
+        assert "nan" not in words(page_of(run)), gone
+
+
+def test_experiments_that_were_not_made_are_said_not_to_have_been(tmp_path):
+    run = made(tmp_path, empty=tuple(TABLES))
+    said = headings(page_of(run))
+    for sentence in (
+        "No neurons were located", "What is known was not measured", "No set of neurons was suppressed",
+        "No sets of one size were compared", "No language’s own neurons", "Where a fact was taught is not known",
+        "No fact was edited", "No fact was taught", "No failed query", "No other queries were drawn",
+        "No pairs of neurons", "No statements were checked", "What locating cost was not measured",
+    ):  # fmt: skip
+        assert sentence in said
+    assert {one.short for one in answers_of(run)} == {"Not measured"}
+
+
+def test_missing_numbers_are_no_part_of_what_is_said(folder, tmp_path):
+    lost = pl.when(pl.col("fact") == "capital/0").then(float("nan")).otherwise(pl.col("after")).alias("after")
+    run = altered(folder, tmp_path / "one", "touched", lost)
+    empty = pl.when(pl.col("fact") == "capital/1").then(None).otherwise(pl.col("value")).alias("value")
+    run = altered(run, tmp_path / "too", "stability", empty)
+    short, text = answer(run, "language-agnostic neurons?")
+    assert short == "Yes" and "n = 11 facts" in text
+    assert "nan" not in words(page_of(run))
+
+
+def test_five_facts_show_nothing(tmp_path):
+    run = made(tmp_path, facts=3)
+    for about in ("without uncertainty?", "shared between", "an edit", "queries that fail"):
+        short, text = answer(run, about)
+        assert short == "Not shown", (about, short, text)
+
+
+def test_many_languages_are_squares_that_scroll_by_themselves(many):
+    figures = json.loads(Elements(many).text("script", id="figure-data")[0])
+    assert figures["transfer-square"]["layout"]["height"] > 17 * 30
+    assert many.count('<div class="scroll"><div class="many">') == 3
+    assert ">17</dd>" in many
+
+
+def test_other_folders_and_damaged_tables_are_refused(folder, tmp_path):
+    assert report_of(folder).answers_of(folder) == answers_of(folder)
+    run = altered(folder, tmp_path, "facts")
+    pl.DataFrame({"fact": ["a"]}).write_parquet(run / "tables" / "touched.parquet")
+    with pytest.raises(BadFile, match="has no column 'set'; it has fact"):
+        page_of(run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
+    with pytest.raises(BadFile, match=r"is not complete \(its status is 'running'\)"):
+        page_of(run)
+
+
+# In a browser
+
+
+@needs_chromium
+def test_the_page_opens_without_a_complaint_and_draws_every_figure(evil):
+    assert opened(evil).console == ()
+    found = answer_of(
+        evil,
+        "const places = [...document.querySelectorAll('.plot')];"
+        "answer.textContent = [places.length, places.filter((one) => one.querySelector('.main-svg')).length].join();",
+    )
+    seen, drawn = map(int, found.split(","))
+    assert seen == drawn > 15
+
+
+@needs_chromium
+def test_a_narrow_screen_need_not_scroll_sideways(many):
+    width = answer_of(
+        "<!doctype html><body></body>",
+        "const frame = document.createElement('iframe'); frame.style.width = '400px';"
+        f"frame.srcdoc = {script_json(many.replace('Content-Security-Policy', 'x'))};"
+        "frame.onload = () => setTimeout(() => { const root = frame.contentDocument.documentElement;"
+        "answer.textContent = [root.clientWidth, root.scrollWidth].join(); }, 800);"
+        "document.body.append(frame);",
+    )
+    inner, needed = map(int, width.split(","))
+    assert 380 <= inner <= 400
+    assert needed == inner
