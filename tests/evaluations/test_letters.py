@@ -43,13 +43,11 @@ def test_all_letters_of_many_prompts_take_one_pass_for_each_batch(monkeypatch: p
     queries = prompts(23)
     alone = torch.cat([letter_probabilities(lm, [query], FOUR) for query in queries])
     passes: list[int] = []
-    handle = lm.model.register_forward_hook(lambda *_: None)
     inner = lm.blocks[0].register_forward_pre_hook(lambda module, inputs: passes.append(len(inputs[0])))
     monkeypatch.setattr("locant.evaluations.letters.AT_ONCE", 10)
     try:
         together = letter_probabilities(lm, queries, FOUR)
     finally:
-        handle.remove()
         inner.remove()
     assert passes == [10, 10, 3]
     assert torch.allclose(together, alone, atol=1e-6)
@@ -121,3 +119,17 @@ def test_a_letter_is_the_token_that_follows_the_cue_and_not_the_bare_one() -> No
     spaced, bare = ([float(chances[ids(mark + letter)]) for letter in "ABCD"] for mark in ("▁", ""))
     assert found == pytest.approx(spaced, rel=1e-5)
     assert found != pytest.approx(bare, rel=1e-2)
+
+
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_where_words_have_no_space_between_them_a_letter_is_the_bare_one(language: str) -> None:
+    lm = lettered()
+    ids = lm.tokenizer.convert_tokens_to_ids
+    query = locant.query("回答:", "B", uid="cue", language=language)
+    (found,) = letter_probabilities(lm, [query]).tolist()
+    with torch.no_grad():
+        logits = lm.model(torch.tensor([ids(["▁回答", ":"])])).logits[0, -1]
+    chances = logits.double().softmax(-1)
+    bare, spaced = ([float(chances[ids(mark + letter)]) for letter in "ABCD"] for mark in ("", "▁"))
+    assert found == pytest.approx(bare, rel=1e-5)
+    assert found != pytest.approx(spaced, rel=1e-2)

@@ -1,4 +1,4 @@
-"""Overlaps, counts and regions against Python's own sets, and a null that finds what is there and nothing else."""
+"""Overlaps against Python's own sets, and nulls that find what is there and nothing else."""
 
 from __future__ import annotations
 
@@ -10,43 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-import locant
 from locant.errors import UnknownName
-from locant.evaluations.overlap import layer_histogram, neurons_per_question, overlap, regions
-from locant.types import Provenance, Selection
-
-GRID = (4, 50)
-Unit = tuple[int, int]
-Sets = dict[str, Selection]
-
-
-def selection(units: set[Unit], name: str = "q", weights: dict[Unit, float] | None = None) -> Selection:
-    """The set of one question."""
-    rows = sorted(units)
-    return Selection(
-        (locant.query("p", "A", fact=name),),
-        torch.tensor(rows, dtype=torch.int64).reshape(-1, 2),
-        torch.tensor([(weights or {}).get(unit, 1.0) for unit in rows]),
-        GRID,
-        Provenance("by hand"),
-    )
-
-
-def questions(
-    seed: int, groups: int = 3, each: int = 12, size: int = 6, own: int = 0
-) -> tuple[Sets, dict[str, str], dict[str, set[Unit]]]:
-    """Questions of random neurons, `own` of each from a region of its group, and plain sets of the groups'."""
-    numbers = np.random.default_rng(seed)
-    sets: Sets = {}
-    labels: dict[str, str] = {}
-    unions: dict[str, set[Unit]] = {f"g{group}": set() for group in range(groups)}
-    for number in range(groups * each):
-        group = number % groups
-        free = {divmod(int(code), GRID[1]) for code in numbers.choice(200, size - own, replace=False)}
-        its = {divmod(int(code), GRID[1]) for code in 60 * group + numbers.choice(20, own, replace=False)}
-        sets[f"q{number}"], labels[f"q{number}"] = selection(free | its, f"q{number}"), f"g{group}"
-        unions[f"g{group}"] |= free | its
-    return sets, labels, unions
+from locant.evaluations.membership import shuffles
+from locant.evaluations.overlap import likeness, overlap
+from question_sets import Sets, Unit, questions, selection
 
 
 def jaccard(one: set[Unit], other: set[Unit]) -> float:
@@ -160,75 +127,145 @@ def test_overlaps_that_make_no_sense_are_refused() -> None:
         overlap(sets, dict.fromkeys(sets, "g"))
     with pytest.raises(UnknownName, match="no question has any neuron"):
         overlap({"a": selection(set()), "b": selection(set())}, {"a": "x", "b": "y"})
-    for refuses in (overlap, neurons_per_question, layer_histogram, regions):
+    for refuses in (overlap, likeness):
         with pytest.raises(UnknownName, match="2 questions have no group, the first of them 'q1'"):
             refuses(sets, {"q0": "g0"})
+        with pytest.raises(UnknownName, match="3 questions have no block, the first of them 'q0'"):
+            refuses(sets, groups, blocks={})
         with pytest.raises(UnknownName, match="these are none"):
             refuses({}, {})
+        with pytest.raises(UnknownName, match="every group is a single block"):
+            refuses(sets, groups, blocks=groups)
 
 
-# How many, and where
+# Blocks
 
 
-def test_neurons_per_question_are_means_over_the_groups_questions_with_intervals() -> None:
-    sizes = {"x": [0, 3, 9, 4], "y": [5, 5, 5]}
+def of_relations(seed: int, own: int, relations: int = 4) -> tuple[Sets, dict[str, str], dict[str, str]]:
+    """Three groups of relations, whose questions share neurons of their relation and of nothing else."""
+    numbers = np.random.default_rng(seed)
     sets: Sets = {}
     groups: dict[str, str] = {}
-    for group, own in sizes.items():
-        for number, size in enumerate(own):
-            sets[f"{group}{number}"] = selection({(0, unit) for unit in range(size)})
-            groups[f"{group}{number}"] = group
-    found = neurons_per_question(sets, groups, seed=5)
-    assert (found["x"].mean, found["x"].n) == (4, 4)
-    assert found["x"] == locant.interval(torch.tensor([0.0, 3, 9, 4], dtype=torch.float64), list("abcd"), seed=5)
-    assert found["x"].low < 4 < found["x"].high
-    assert (found["y"].mean, found["y"].low, found["y"].high, found["y"].n) == (5, 5, 5, 3)
+    blocks: dict[str, str] = {}
+    for relation, number in itertools.product(range(3 * relations), range(6)):
+        name = f"r{relation}/{number}"
+        free = {divmod(int(code), 50) for code in numbers.choice(200, 4, replace=False)}
+        words = {divmod(int(code), 50) for code in 15 * relation + numbers.choice(8, own, replace=False)}
+        sets[name], groups[name], blocks[name] = selection(free | words, name), f"g{relation % 3}", f"r{relation}"
+    return sets, groups, blocks
 
 
-def test_layer_histograms_count_neurons_once_and_once_for_each_question() -> None:
-    sets, groups, unions = questions(8)
-    found = layer_histogram(sets, groups)
-    assert found.groups == tuple(unions)
-    for row, (group, union) in enumerate(unions.items()):
-        own = [unit for uid, one in sets.items() if groups[uid] == group for unit in one.units.tolist()]
-        assert found.occurrences[row].tolist() == [sum(at == layer for at, _ in own) for layer in range(GRID[0])]
-        assert found.neurons[row].tolist() == [sum(at == layer for at, _ in union) for layer in range(GRID[0])]
-    assert not torch.equal(found.neurons, found.occurrences)
+def test_what_relations_share_by_their_wording_is_no_groups_own_where_whole_relations_are_shuffled() -> None:
+    by_question, by_block, gaps = [], [], []
+    for seed in range(12):
+        sets, groups, blocks = of_relations(seed, own=5)
+        by_question.append(float(overlap(sets, groups, draws=99, seed=seed).p[0, 1]))
+        found = overlap(sets, groups, blocks=blocks, draws=99, seed=seed)
+        assert found.null == "whole blocks"
+        by_block.append(float(found.p[0, 1]))
+        gaps.append(likeness(sets, groups, blocks, draws=99, seed=seed).p)
+    # Groups are nothing to the neurons here, and shuffled questions find them all the same
+    assert statistics.mean(by_question) < 0.1
+    assert statistics.mean(by_block) > 0.3 and statistics.mean(gaps) > 0.3
+    assert sum(p <= 0.05 for p in by_block) <= 3 and sum(p <= 0.05 for p in gaps) <= 3
 
 
-@pytest.mark.parametrize("bins", [1, 7, 10, 50, 64])
-def test_regions_add_up_what_falls_into_each_bin(bins: int) -> None:
-    plain, groups, _ = questions(9)
-    sets = {
-        uid: selection(
-            {tuple(unit) for unit in one.units.tolist()},  # type: ignore[misc]
-            uid,
-            {tuple(unit): 0.01 * sum(unit) for unit in one.units.tolist()},  # type: ignore[misc]
-        )
-        for uid, one in plain.items()
-    }
-    found = regions(sets, groups, bins)
-    width = min(bins, 50)
-    assert len(found.starts) == width and found.occurrences.shape == found.weight.shape == (3, 4, width)
-    ends = [*found.starts[1:], 50]
-    assert found.starts[0] == 0 and {end - start for start, end in zip(found.starts, ends, strict=True)} <= {
-        50 // width,
-        -(-50 // width),
-    }
-    for row, group in enumerate(found.groups):
-        for layer, place in itertools.product(range(4), range(width)):
-            inside = [
-                weight
-                for uid, one in sets.items()
-                if groups[uid] == group
-                for (at, neuron), weight in zip(one.units.tolist(), one.weight.tolist(), strict=True)
-                if at == layer and found.starts[place] <= neuron < ends[place]
-            ]
-            assert int(found.occurrences[row, layer, place]) == len(inside)
-            assert float(found.weight[row, layer, place]) == pytest.approx(sum(inside))
+def test_groups_with_neurons_of_their_own_are_found_by_whole_relations_too() -> None:
+    sets, groups, _ = questions(3, own=4, each=16)
+    blocks = {uid: f"{group}/{int(uid[1:]) // 3 % 4}" for uid, group in groups.items()}
+    found = overlap(sets, groups, blocks=blocks, draws=400)
+    pairs = likeness(sets, groups, blocks, draws=400)
+    assert (found.null, pairs.null) == ("whole blocks", "whole blocks")
+    assert all(
+        found.observed[one, other] < found.low[one, other] for one, other in itertools.permutations(range(3), 2)
+    )
+    assert pairs.gap > pairs.high and pairs.p == 2 / 401
 
 
-def test_a_layer_without_bins_is_refused() -> None:
-    sets, groups, _ = questions(0)
-    with pytest.raises(UnknownName, match="a layer has 1 bin or more, not 0"):
-        regions(sets, groups, 0)
+def test_whole_blocks_keep_their_questions_together_and_groups_as_many_blocks() -> None:
+    group, block = np.array([0, 0, 0, 1, 1, 2, 2, 2]), np.array([0, 0, 1, 2, 3, 4, 5, 5])
+    drawn = list(shuffles(group, block, 50, seed=0))
+    for mixed in drawn:
+        owners = {number: set(mixed[block == number].tolist()) for number in range(6)}
+        assert all(len(own) == 1 for own in owners.values())
+        assert sorted(next(iter(own)) for own in owners.values()) == [0, 0, 1, 1, 2, 2]
+    assert len({tuple(mixed.tolist()) for mixed in drawn}) > 20
+
+
+def test_within_blocks_every_block_keeps_its_groups_and_those_of_one_group_stay() -> None:
+    group, block = np.array([0, 1, 2, 0, 1, 2, 1, 1]), np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    drawn = list(shuffles(group, block, 50, seed=0))
+    for mixed in drawn:
+        for number in range(3):
+            assert sorted(mixed[block == number]) == sorted(group[block == number])
+    assert len({tuple(mixed.tolist()) for mixed in drawn}) > 10
+
+
+def test_languages_with_neurons_of_their_own_are_told_from_facts_that_share_theirs() -> None:
+    numbers = np.random.default_rng(0)
+    for own, low, high in ((5, 0.0, 0.02), (0, 0.05, 1.0)):
+        sets: Sets = {}
+        groups: dict[str, str] = {}
+        facts: dict[str, str] = {}
+        for fact in range(12):
+            its = {(0, int(code)) for code in numbers.choice(50, 5, replace=False)}
+            for language in range(3):
+                name = f"{fact}/{language}"
+                free = {(2, int(code)) for code in numbers.choice(50, 4, replace=False)}
+                words = {(3, 16 * language + int(code)) for code in numbers.choice(16, own, replace=False)}
+                sets[name], groups[name], facts[name] = (
+                    selection(its | free | words, name),
+                    f"l{language}",
+                    f"f{fact}",
+                )
+        found = overlap(sets, groups, blocks=facts, draws=200)
+        pairs = likeness(sets, groups, facts, draws=200)
+        assert (found.null, pairs.null) == ("within blocks", "within blocks")
+        assert low <= pairs.p <= high and low <= float(found.p[0, 1]) <= high
+        assert pairs.kinds[True, False].mean > pairs.kinds[False, False].mean  # of one fact, in two languages
+
+
+# Questions in pairs
+
+
+def test_pairs_of_questions_are_those_of_pythons_own_sets() -> None:
+    sets, groups, blocks = of_relations(1, own=3)
+    plain = {uid: set(map(tuple, one.units.tolist())) for uid, one in sets.items()}
+    values: dict[tuple[bool, bool], list[float]] = {}
+    for one, other in itertools.combinations(sets, 2):
+        kind = (blocks[one] == blocks[other], groups[one] == groups[other])
+        values.setdefault(kind, []).append(jaccard(plain[one], plain[other]))  # type: ignore[arg-type]
+    found = likeness(sets, groups, blocks, draws=30)
+    assert found.kinds.keys() == values.keys() == {(True, True), (False, True), (False, False)}
+    for kind, own in values.items():
+        assert (found.kinds[kind].mean, found.kinds[kind].pairs) == (pytest.approx(statistics.mean(own)), len(own))
+    expected = statistics.mean(values[False, True]) - statistics.mean(values[False, False])
+    assert found.gap == pytest.approx(expected)
+
+
+def test_the_null_of_the_gap_is_the_gap_of_shuffled_groups() -> None:
+    sets, groups, blocks = of_relations(2, own=3)
+    number = {name: place for place, name in enumerate(dict.fromkeys(groups.values()))}
+    at = {name: place for place, name in enumerate(dict.fromkeys(blocks.values()))}
+    group, block = (np.array([of[which[uid]] for uid in sets]) for of, which in ((number, groups), (at, blocks)))
+    gaps = [
+        likeness(sets, {uid: str(own) for uid, own in zip(sets, mixed.tolist(), strict=True)}, blocks, draws=1).gap
+        for mixed in shuffles(group, block, 40, seed=5)
+    ]
+    found = likeness(sets, groups, blocks, draws=40, seed=5)
+    assert found.expected == pytest.approx(statistics.mean(gaps))
+    assert (found.low, found.high) == pytest.approx(np.quantile(gaps, [0.025, 0.975]).tolist())
+
+
+def test_the_likeness_of_pairs_does_not_grow_with_the_number_of_questions_and_an_overlap_does() -> None:
+    few, many = (questions(7, each=each)[:2] for each in (6, 40))
+    assert overlap(*few, draws=1).observed[0, 1] + 0.2 < overlap(*many, draws=1).observed[0, 1]
+    one, other = (likeness(*some, draws=1).kinds[False, False].mean for some in (few, many))
+    assert one == pytest.approx(other, abs=0.01)
+
+
+def test_questions_without_neurons_make_no_pair_with_each_other() -> None:
+    sets = {"a": selection(set()), "b": selection(set()), "c": selection({(0, 1)})}
+    found = likeness(sets, {"a": "x", "b": "x", "c": "y"}, draws=5)
+    assert found.kinds.keys() == {(False, False)} and found.kinds[False, False].pairs == 2
+    assert math.isnan(found.gap) and math.isnan(found.p)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import statistics
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,29 +18,36 @@ import locant
 from families import tiny
 from locant.attributions import attribute
 from locant.errors import BadFile, BadQuery, UnknownName
+from locant.evaluations import value_words
 from locant.evaluations.letters import letter_probabilities
 from locant.interventions import scale
 from locant.languages import gap
 from locant.models import LanguageModel
 from locant.queries.choice import ChoicePrompt, ChoiceQuestion
-from locant.recipes.choices import read_choices, select_choices
-from locant.recipes.qrnca import METHODS, Plan, predicted, run_qrnca
-from locant.recipes.qrnca.located import PARTS, locate, located_in
-from locant.recipes.qrnca.predicted import appended, mean_activations, written
-from locant.recipes.qrnca.touched import cases, choose_for_groups, choose_neurons, group_cases, halves
+from locant.recipes.choices import select_choices
+from locant.recipes.qrnca import METHODS, Plan, run_qrnca
+from locant.recipes.qrnca.cases import HALVES, halves
+from locant.recipes.qrnca.chosen import at_most, pools_of
+from locant.recipes.qrnca.located import located_in, parts_of
+from locant.recipes.qrnca.plan import EVALUATIONS, FEW, OWN, RANDOM
+from locant.recipes.qrnca.predicted import appended, predict, written
 from locant.selections.clusters import cluster, query_neurons
 from locant.types import Selection
+from unchecked import unchecked
 
 TABLES = {
-    "questions", "prompts", "located", "costs", "clusters", "neurons", "common", "counts", "overlap", "layers",
-    "regions", "touched", "changes", "ratios", "editing", "predicted", "prediction",
+    "questions", "prompts", "located", "costs", "clusters", "wrong", "neurons", "common", "counts", "overlap",
+    "likeness", "layers", "regions", "touched", "changes", "ratios", "editing", "predicted", "prediction", "gains",
 }  # fmt: skip
-PLAN = Plan(draws=20)
+TIMED = {"costs", "located"}
+"""Tables that hold seconds."""
+PLAN = Plan(draws=20, wrong=True, settings={"rule": "midpoint", "steps": 8})
 
 
 @cache
 def questions() -> tuple[ChoiceQuestion, ...]:
-    return select_choices(locant.load("almanac"), "almanac", groups=("geography", "biology", "chemistry"), limit=3)
+    lm = locant.load("almanac")
+    return select_choices(lm, "almanac", groups=("geography", "biology", "chemistry"), limit=2, templates=2)
 
 
 @pytest.fixture(scope="module")
@@ -54,132 +64,167 @@ def units_of(rows: pl.DataFrame) -> set[tuple[int, int]]:
     return set(rows.select("layer", "neuron").iter_rows())
 
 
+def chosen_in(run: Path, part: str, method: str, name: str) -> Selection:
+    """The neurons that a run's table has of a question or a group."""
+    lm = locant.load("almanac")
+    rows = table(run, "neurons").filter(
+        (pl.col("part") == part) & (pl.col("method") == method) & (pl.col("draw") == 0)
+    )
+    rows = rows.filter(pl.coalesce("question", "group") == name)
+    units = torch.from_numpy(rows.select("layer", "neuron").to_numpy().copy()).long()
+    units = units[(units[:, 0] * lm.neurons + units[:, 1]).argsort()]
+    return Selection((), units, torch.ones(len(units)), (lm.layers, lm.neurons), lm.provenance("hand", {}))
+
+
 def test_a_run_has_a_table_of_every_experiment_and_says_that_it_is_complete(run: Path) -> None:
     assert {path.stem for path in (run / "tables").iterdir()} == TABLES
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     assert (manifest["recipe"], manifest["status"]) == ("qrnca", "complete")
-    assert (manifest["questions"], manifest["prompts"]) == (9, 27)
-    assert set(table(run, "neurons")["method"]) <= set(METHODS)
+    assert (manifest["questions"], manifest["prompts"]) == (6, 12)
+    assert set(table(run, "prompts")["options"]) == {4}
+    asked = table(run, "questions")
+    assert asked.select("fact", "relation").rows() == [(one.fact, one.relation) for one in questions()]
+
+
+def test_neurons_are_told_by_part_method_and_question_or_group(run: Path) -> None:
+    found = table(run, "neurons")
+    assert set(found["part"]) == {*parts_of(2), *HALVES}
+    of_groups = found.filter(pl.col("part").is_in(HALVES))
+    assert set(of_groups["method"]) == set(METHODS) - {FEW} and of_groups["question"].null_count() == len(of_groups)
+    assert set(found.filter(~pl.col("part").is_in(HALVES))["method"]) == set(METHODS)
+    sizes = Counter(of_groups.select("part", "group", "method", "draw").iter_rows())
+    for (part, group, method, _), size in sizes.items():
+        own = sizes[part, group, OWN, 0]
+        assert size == own if method == RANDOM else size <= own
+    assert sum(method == RANDOM for _, _, method, _ in sizes) == 6 * 3
 
 
 def test_a_question_s_cluster_and_neurons_are_those_of_its_attribution(run: Path) -> None:
     lm = locant.load("almanac")
     clusters = [
-        cluster(attribute(lm, [prompt.query for prompt in one.prompts], "dai").scores, uid=one.uid)
+        cluster(attribute(lm, [part.query for part in one.prompts], "dai", **PLAN.settings).scores, uid=one.uid)
         for one in questions()
     ]
     chosen = query_neurons(clusters)
-    found = table(run, "neurons").filter(pl.col("method") == "qrnca")
+    right = table(run, "clusters").filter(pl.col("letter") == "right")
     for one in clusters:
-        ours = units_of(table(run, "clusters").filter(pl.col("question") == one.uid))
+        ours = units_of(right.filter(pl.col("question") == one.uid))
         theirs = set(map(tuple, one.units.tolist()))
         # Another batch differs by rounding, which can decide at the border only
         assert len(ours & theirs) >= len(ours | theirs) - 2
-        own = units_of(found.filter(pl.col("question") == one.uid))
+        own = set(map(tuple, chosen_in(run, "all templates", OWN, one.uid).units.tolist()))
         expected = set(map(tuple, chosen[one.uid].units.tolist()))
-        assert len(own & expected) >= len(own | expected) - 4
+        assert expected and len(own & expected) >= len(own | expected) - 4
 
 
-def test_without_the_last_template_it_has_no_part_in_what_is_located() -> None:
-    lm, one = locant.load("almanac"), questions()[0]
-    other = replace(one.prompts[-1], query=questions()[1].prompts[-1].query)
-    changed = replace(one, prompts=(*one.prompts[:-1], other))
-    tables = [
-        located_in(locate(lm, [asked], PLAN), PARTS[1], [asked], (lm.layers, lm.neurons)) for asked in (one, changed)
-    ]
-    first, second = (set(map(tuple, found.clusters[0].units.tolist())) for found in tables)
-    assert len(first & second) >= len(first | second) - 2
+def test_wrong_letters_have_clusters_too_and_their_overlap_with_the_right_one_is_told(run: Path) -> None:
+    found = table(run, "clusters")
+    assert set(found["letter"]) == {"right", "wrong 1", "wrong 2", "wrong 3"}
+    for row in table(run, "wrong").iter_rows(named=True):
+        own = found.filter(pl.col("question") == row["question"])
+        right, wrong = (units_of(own.filter(pl.col("letter") == name)) for name in ("right", f"wrong {row['place']}"))
+        assert (row["right"], row["wrong"], row["both"]) == (len(right), len(wrong), len(right & wrong))
+    assert len(table(run, "wrong")) == 18
 
 
-def test_contrast_is_the_right_letter_s_scores_less_the_mean_of_the_wrong_ones() -> None:
-    lm, one = locant.load("almanac"), questions()[0]
-    plain = located_in(locate(lm, [one], PLAN), PARTS[0], [one], (lm.layers, lm.neurons)).clusters[0]
-    contrast = located_in(locate(lm, [one], replace(PLAN, contrast=True)), PARTS[0], [one], (lm.layers, lm.neurons))
-    total = torch.zeros(len(one.prompts), lm.layers, lm.neurons)
-    for row, prompt in enumerate(one.prompts):
-        for letter in prompt.letters:
-            own = attribute(lm, [replace(prompt.query, answer=letter)], "dai").scores[0]
-            total[row] += own if letter == prompt.query.answer else -own / (len(prompt.letters) - 1)
-    expected = set(map(tuple, cluster(total).units.tolist()))
-    found = set(map(tuple, contrast.clusters[0].units.tolist()))
-    assert len(found & expected) >= len(found | expected) - 2
-    assert contrast.clusters[0].scores.tolist() != plain.scores.tolist()
-
-
-def test_every_method_is_touched_both_ways_in_every_evaluation(run: Path) -> None:
-    changes = table(run, "changes")
-    assert set(changes["method"]) == set(METHODS)
-    assert set(changes["operation"]) == {"boost", "suppress"}
-    assert set(changes["evaluation"]) == {"in-sample", "held-out template", "held-out question"}
-    both = changes.group_by("method", "evaluation", "operation", "question").len()
-    assert set(both["len"]) == {2}  # related and unrelated
-
-
-def test_what_touching_does_is_what_a_context_around_the_prompt_does(run: Path) -> None:
-    lm, one = locant.load("almanac"), questions()[0]
-    chosen = table(run, "neurons").filter((pl.col("question") == one.uid) & (pl.col("method") == "qrnca"))
-    units = torch.from_numpy(chosen.select("layer", "neuron").to_numpy().copy()).long()
-    made_by = lm.provenance("hand", {})
-    selection = Selection((), units, torch.ones(len(units)), (lm.layers, lm.neurons), made_by)
-    queries = [prompt.query for prompt in one.prompts]
-    with scale(lm, selection, 0.0):
-        after = letter_probabilities(lm, queries)
-    right = [prompt.right for prompt in one.prompts]
-    expected = float(after[torch.arange(len(queries)), right].mean())
-    row = table(run, "changes").row(
-        by_predicate=(pl.col("question") == one.uid)
-        & (pl.col("method") == "qrnca")
-        & (pl.col("evaluation") == "in-sample")
-        & (pl.col("operation") == "suppress")
-        & (pl.col("asked") == "related"),
-        named=True,
+def test_common_neurons_are_those_of_many_clusters_with_the_words_they_write(run: Path) -> None:
+    right = table(run, "clusters").filter(pl.col("letter") == "right")
+    held = Counter(right.select("layer", "neuron").iter_rows())
+    expected = {unit: count for unit, count in held.items() if count > 0.3 * 6 and count >= 2}
+    found = table(run, "common")
+    assert (
+        expected
+        and {(row["layer"], row["neuron"]): row["clusters"] for row in found.iter_rows(named=True)} == expected
     )
-    assert row["after"] == pytest.approx(expected, rel=1e-3)
-    assert row["size"] == len(units)
+    assert found["clusters"].to_list() == sorted(found["clusters"], reverse=True)
+    assert found["share"].to_list() == pytest.approx([count / 6 for count in found["clusters"]])
+    lm, first = locant.load("almanac"), found.row(0, named=True)
+    only = Selection(
+        (), torch.tensor([[first["layer"], first["neuron"]]]), torch.ones(1), (lm.layers, lm.neurons),
+        lm.provenance("hand", {}),
+    )  # fmt: skip
+    (words,) = value_words(lm, only)
+    assert first["promotes"] == ", ".join(words.promoted) and first["demotes"] == ", ".join(words.demoted)
+    # What is common is nobody's own
+    own = table(run, "neurons").filter((pl.col("method") == OWN) & (pl.col("part") == "all templates"))
+    assert units_of(own).isdisjoint(expected)
 
 
-def test_ratios_never_come_without_their_terms(run: Path) -> None:
-    ratios = table(run, "ratios").filter(pl.col("kind") == "finite")
-    assert len(ratios)
-    computed = ratios["related"].abs() / ratios["unrelated"].abs()
-    assert computed.to_list() == pytest.approx(ratios["ratio"].to_list())
-    assert (ratios["related_low"] <= ratios["related"]).all() and (ratios["related"] <= ratios["related_high"]).all()
-
-
-def test_questions_of_no_group_share_a_half_and_unrelated_ones_are_of_another_group() -> None:
-    first, second = halves(questions(), 0)
-    assert {one.uid for one in first}.isdisjoint(one.uid for one in second)
-    assert len(first) + len(second) == len(questions())
-    groups = {prompt.query.uid: one.group for one in questions() for prompt in one.prompts}
-    for case in (*cases(questions(), 0), *group_cases(second, 0)):
-        assert all(groups[prompt.query.uid] != case.owner.group for prompt in case.unrelated)
-        assert all(groups[prompt.query.uid] == case.owner.group for prompt in case.related)
-
-
-def test_a_group_s_neurons_come_from_its_known_half_alone() -> None:
-    lm = locant.load("almanac")
-    asked = questions()
-    found = located_in(locate(lm, asked, PLAN), PARTS[0], asked, (lm.layers, lm.neurons))
-    first, second = halves(asked, 0)
-    by_group = choose_for_groups(found, first, PLAN)
-    assert set(by_group) == set(METHODS)
-    held = {
-        unit for one in found.clusters for unit in map(tuple, one.units.tolist()) if one.uid in {q.uid for q in first}
+def test_every_question_is_judged_in_every_evaluation_by_every_method_both_ways(run: Path) -> None:
+    changes = table(run, "changes")
+    counts = Counter(changes.select("method", "evaluation", "operation", "asked").iter_rows())
+    expected = {
+        (method, evaluation, operation, side): 6
+        for method in METHODS
+        for evaluation in EVALUATIONS
+        for operation in ("boost", "suppress")
+        for side in ("related", "unrelated")
+        if not (method == FEW and evaluation.endswith("question"))
     }
-    for chosen in by_group["qrnca"].values():
-        assert set(map(tuple, chosen.units.tolist())) <= held
-    assert choose_for_groups(found, second, PLAN)["qrnca"].keys() == by_group["qrnca"].keys()
+    assert counts == expected
 
 
-def test_random_neurons_are_as_many_as_the_method_s_in_every_layer() -> None:
-    lm = locant.load("almanac")
-    asked = questions()[:6]
-    sets = choose_neurons(located_in(locate(lm, asked, PLAN), PARTS[0], asked, (lm.layers, lm.neurons)), PLAN)
-    for uid, chosen in sets["qrnca"].items():
-        other = sets["random"][uid]
-        assert chosen.units[:, 0].bincount().tolist() == other.units[:, 0].bincount().tolist()
-        assert set(map(tuple, chosen.units.tolist())).isdisjoint(map(tuple, other.units.tolist()))
-        assert len(sets["activation"][uid]) == len(chosen)
+@pytest.mark.parametrize(("evaluation", "method"), [("in-sample", OWN), ("held-out question", RANDOM)])
+def test_what_touching_does_is_what_a_context_around_the_prompt_does(run: Path, evaluation: str, method: str) -> None:
+    lm, one = locant.load("almanac"), questions()[0]
+    rows = table(run, "touched").filter(
+        (pl.col("question") == one.uid) & (pl.col("method") == method) & (pl.col("evaluation") == evaluation)
+        & (pl.col("operation") == "suppress") & (pl.col("asked") == "related") & (pl.col("draw") == 0)
+    )  # fmt: skip
+    assert len(rows) == 2
+    if evaluation == "held-out question":
+        first, _ = halves(questions(), PLAN.seed)
+        assert set(rows["part"]) == {HALVES[one in first]}
+    part = rows["part"][0]
+    name = one.group if part in HALVES else one.uid
+    selection = chosen_in(run, part, method, name)
+    with scale(lm, selection, 0.0):
+        after = letter_probabilities(lm, [prompt.query for prompt in one.prompts])
+    found = dict(rows.select("prompt", "letters_after").iter_rows())
+    for prompt, own in zip(one.prompts, after.tolist(), strict=True):
+        assert found[prompt.query.uid] == pytest.approx(own, rel=1e-3)
+    assert set(rows["size"]) == {len(selection)}
+
+
+def test_ratios_are_plain_sums_over_the_changes_and_never_come_without_their_terms(run: Path) -> None:
+    changes, finite = table(run, "changes"), table(run, "ratios").filter(pl.col("kind") == "finite")
+    assert len(finite) > 100
+    for row in finite.iter_rows(named=True):
+        own = changes.filter(*(pl.col(name) == row[name] for name in ("method", "evaluation", "operation")))
+        own = own if row["group"] == "all" else own.filter(pl.col("group") == row["group"])
+        for side in ("related", "unrelated"):
+            some = own.filter(pl.col("asked") == side)
+            before, after = some["before"].to_list(), some["after"].to_list()
+            assert row[side] == pytest.approx((sum(after) - sum(before)) / sum(before), abs=1e-9)
+            assert row[f"{side}_low"] <= row[side] <= row[f"{side}_high"]
+        assert row["ratio"] == pytest.approx(abs(row["related"]) / abs(row["unrelated"]))
+        assert row["n"] == (6 if row["group"] == "all" else 2)
+
+
+def test_editing_counts_the_turned_answers_of_what_was_touched(run: Path) -> None:
+    touched, editing = table(run, "touched"), table(run, "editing")
+    rows = touched.filter((pl.col("method") == OWN) & (pl.col("evaluation") == "in-sample"))
+    told = 0
+    for (operation, asked), own in rows.partition_by("operation", "asked", as_dict=True).items():
+        turned: dict[str, list[float]] = {}
+        for row in own.iter_rows(named=True):
+            was, now = (
+                max(range(4), key=row[name].__getitem__) == row["right"]
+                for name in ("letters_before", "letters_after")
+            )
+            if was:
+                turned.setdefault(row["fact"], []).append(float(not now))
+        expected = statistics.mean(statistics.mean(own) for own in turned.values())
+        found = editing.filter(
+            (pl.col("method") == OWN) & (pl.col("evaluation") == "in-sample") & (pl.col("operation") == operation)
+            & (pl.col("asked") == asked) & (pl.col("turned") == "right to wrong") & (pl.col("of") == "eligible")
+        ).row(0, named=True)  # fmt: skip
+        assert (found["share"], found["n"]) == (pytest.approx(expected), len(turned))
+        told += 1
+    assert told == 4
+
+
+# Prediction
 
 
 def everything(lm: LanguageModel) -> Selection:
@@ -209,129 +254,174 @@ def test_appended_answers_are_compared_where_they_end() -> None:
     assert appended(lm, [prompt], [everything(lm)])[0].tolist() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_mean_of_a_neuron_is_over_all_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predicted, "AT_ONCE", 3)  # more questions than fit in a batch
-    lm, some = locant.load("almanac"), questions()[:5]
-    each = [attribute(lm, [one.prompts[0].query], "activation").activations[0] for one in some]
-    torch.testing.assert_close(
-        mean_activations(lm, some), torch.stack(each).double().mean(dim=0), rtol=1e-4, atol=1e-6
-    )
+def test_no_neurons_say_nothing_where_they_are_read_and_leave_attention_where_they_are_not(run: Path) -> None:
+    rows = table(run, "predicted").filter(pl.col("pool") == "none")
+    for rule in ("value vectors", "appended answers"):
+        assert set(rows.filter(pl.col("rule") == rule)["right"]) == {0.25}
+    # With every neuron at zero the letters still differ: attention has read the question
+    lm, one = locant.load("almanac"), questions()[0]
+    with scale(lm, everything(lm), 0.0):
+        alone = letter_probabilities(lm, [one.prompts[0].query])[0]
+    found = rows.filter((pl.col("rule") == "only these neurons") & (pl.col("question") == one.uid))
+    assert found["right"].to_list() == [float(int(alone.argmax()) == one.prompts[0].right)]
+    assert len(set(alone.tolist())) == 4
 
 
-def test_predictions_stand_beside_chance_and_the_full_model(run: Path) -> None:
+def test_every_question_is_predicted_from_the_other_half_s_pools(run: Path) -> None:
+    lm = locant.load("almanac")
+    found = located_in(table(run, "located"), "all templates", questions(), (lm.layers, lm.neurons))
+    rows = table(run, "predicted").filter((pl.col("rule") == "value vectors") & (pl.col("pool") == "own"))
+    first, second = halves(questions(), PLAN.seed)
+    told = dict(rows.select("question", "size").iter_rows())
+    assert told.keys() == {one.uid for one in questions()}
+    letters = {part.query.uid: torch.zeros(4) for one in questions() for part in one.prompts}
+    for known, asked in ((first, second), (second, first)):
+        pools = pools_of(found, known, PLAN)
+        assert {one.uid: told[one.uid] for one in asked} == {one.uid: len(pools[one.group]) for one in asked}
+        again = predict(lm, asked[:1], pools, letters, torch.zeros(lm.layers, lm.neurons), PLAN.seed)
+        again = again.filter((pl.col("rule") == "value vectors") & (pl.col("pool") == "own"))
+        assert again["right"].to_list() == rows.filter(pl.col("question") == asked[0].uid)["right"].to_list()
+
+
+def test_predictions_stand_beside_chance_the_full_model_and_every_control(run: Path) -> None:
     prediction = table(run, "prediction").filter(pl.col("group") == "all")
-    rules = dict(prediction.select("rule", "accuracy").iter_rows())
-    candidates = {"value vectors", "only these neurons", "others at their mean", "appended answers"}
-    assert set(rules) == {"chance", "full model", *candidates}
-    assert rules["chance"] == 0.25
-    _, held_out = halves(questions(), PLAN.seed)
-    prompts = table(run, "prompts").filter(pl.col("question").is_in([one.uid for one in held_out]))
-    first = prompts.unique("question", keep="first", maintain_order=True)
-    assert rules["full model"] == pytest.approx(float(first["right"].mean()))  # type: ignore[arg-type]
+    rules = {"value vectors", "only these neurons", "others at their mean", "appended answers"}
+    pools = {"own", "none", "random", "another group's"}
+    assert set(prediction.select("rule", "pool").iter_rows()) == {
+        ("chance", ""), ("full model", ""), *((rule, pool) for rule in rules for pool in pools)
+    }  # fmt: skip
+    accuracy = {(rule, pool): own for rule, pool, own in prediction.select("rule", "pool", "accuracy").iter_rows()}
+    assert accuracy["chance", ""] == 0.25
+    first = table(run, "prompts").unique("question", keep="first", maintain_order=True)
+    assert accuracy["full model", ""] == pytest.approx(float(first["right"].mean()))  # type: ignore[arg-type]
+    gains = table(run, "gains").filter(pl.col("group") == "all")
+    assert len(gains) == len(rules) * 3
+    for rule, against, gain in gains.select("rule", "against", "gain").iter_rows():
+        assert gain == pytest.approx(accuracy[rule, "own"] - accuracy[rule, against])
 
 
-class Stopped(Exception):
-    """Someone pulled the plug."""
+# Runs of tiny models
 
 
-def test_a_stopped_run_goes_on_where_it_stopped_and_ends_in_the_same_tables(run: Path, tmp_path: Path) -> None:
-    lm, done = locant.load("almanac"), 0
-
-    def say(what: str, units: int):
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            if done == 2:
-                raise Stopped
-
-        return count
-
-    with pytest.raises(Stopped):
-        run_qrnca(lm, questions(), tmp_path / "run", PLAN, source="almanac", say=say)
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "running"
-    left = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "units").iterdir()}
-    assert len(left) == 2
-    run_qrnca(lm, questions(), tmp_path / "run", PLAN, source="almanac")
-    now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "units").iterdir()}
-    assert left.items() <= now.items()
-    for name in TABLES - {"costs", "located"}:  # which hold seconds
-        assert table(tmp_path / "run", name).equals(table(run, name)), name
-    with pytest.raises(BadFile, match="holds a run with top 20, this one has 3"):
-        run_qrnca(lm, questions(), tmp_path / "run", replace(PLAN, top=3), source="almanac")
-
-
-def worded(group: str, number: int) -> ChoiceQuestion:
+def worded(group: str, number: int, fact: str = "") -> ChoiceQuestion:
     """A question over numbered words, in three templates, whose letters are words too."""
     letters = ("w1", "w2", "w3")
     prompts = []
     for template in range(3):
         query = locant.query(
-            f"w{20 + number} w{40 + template} w{60 + number}",
+            f"w{20 + number} w{40 + template} w{60 + ord(group) % 20}",
             letters[(number + template) % 3],
-            fact=f"{group}/{number}",
+            fact=fact or f"{group}/{number}",
             uid=f"{group}/{number}/{template}",
         )
         prompts.append(ChoicePrompt(query, letters))
     return ChoiceQuestion(f"{group}/{number}", group, "", "", tuple(prompts))
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3"])
+SMALL = [worded(group, number) for group in "ab" for number in range(4)]
+
+
+def run_of(name: str, asked: Sequence[ChoiceQuestion], folder: Path, plan: Plan, **more: object) -> Path:
+    """A run of a tiny model; types are checked in the almanac's."""
+    with unchecked():
+        return run_qrnca(tiny(name), asked, folder, plan, source="mine", **more)  # type: ignore[arg-type]
+
+
+class Stopped(Exception):
+    """Someone pulled the plug."""
+
+
+def test_a_stopped_run_goes_on_where_it_stopped_and_ends_in_the_same_tables(tmp_path: Path) -> None:
+    done, plan = 0, Plan(draws=10)
+    whole = run_of("llama", SMALL, tmp_path / "whole", plan)
+
+    def say(what: str, units: int):  # type: ignore[no-untyped-def]
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            if done == 2:  # the second stage has begun
+                raise Stopped
+
+        return count
+
+    with pytest.raises(Stopped):
+        run_of("llama", SMALL, tmp_path / "run", plan, say=say)
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "running"
+    left = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "units").iterdir()}
+    assert len(left) == 2
+    run_of("llama", SMALL, tmp_path / "run", plan)
+    now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "units").iterdir()}
+    assert left.items() < now.items()
+    for name in TABLES - TIMED:
+        assert table(tmp_path / "run", name).equals(table(whole, name)), name
+    with pytest.raises(BadFile, match="holds a run with top 20, this one has 3"):
+        run_of("llama", SMALL, tmp_path / "run", replace(plan, top=3))
+
+
+def test_questions_of_one_fact_in_several_groups_are_one_unit(tmp_path: Path) -> None:
+    asked = [worded(group, number, fact=f"f{number}") for group in "abc" for number in range(4)]
+    run = run_of("llama", asked, tmp_path, Plan(draws=10))
+    assert set(table(run, "ratios").filter(pl.col("group") == "all")["n"]) == {4}
+    assert set(table(run, "prediction").filter(pl.col("group") == "all")["n"]) == {4}
+    assert set(table(run, "overlap").filter(pl.col("null") == "blocks")["shuffled"]) == {"groups within each fact"}
+    touched = table(run, "touched").filter(pl.col("asked") == "unrelated")
+    fact = {part.query.uid: one.fact for one in asked for part in one.prompts}
+    assert all(fact[prompt] != own for prompt, own in touched.select("prompt", "fact").iter_rows())
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma3", "bert"])
 def test_it_runs_on_every_shape_of_model(name: str, tmp_path: Path) -> None:
-    # A group of one question is judged by that question alone
-    asked = [worded(group, number) for group in "abc" for number in range({"a": 4, "b": 5, "c": 1}[group])]
-    run = run_qrnca(tiny(name), asked, tmp_path, Plan(draws=10, mode="released"), source="mine")
-    assert len(table(run, "ratios"))
+    # A group of one question is judged by that question alone, and has no pool
+    asked = [*SMALL, worded("c", 0)]
+    run = run_of(name, asked, tmp_path, Plan(draws=10, mode="released"))
     assert set(table(run, "prompts")["predicted"]) <= {"w1", "w2", "w3"}
+    evaluations = table(run, "ratios").group_by("group").agg(pl.col("evaluation").unique())
+    found = {group: set(own) for group, own in evaluations.iter_rows()}
+    assert found["a"] == set(EVALUATIONS)
+    assert found["c"] == {"in-sample", "seen templates", "held-out template"}
+    assert set(table(run, "prediction")["group"]) == {"all", "a", "b"}
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["settings"]["settings"] == {"rule": "inclusive", "steps": 16}
+
+
+def test_where_nothing_is_located_every_table_is_there_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(clusters, *given, **named):  # type: ignore[no-untyped-def]
+        return {uid: at_most(one, 0) for uid, one in query_neurons(clusters, *given, **named).items()}
+
+    monkeypatch.setattr("locant.recipes.qrnca.chosen.query_neurons", nothing)
+    run = run_of("llama", SMALL, tmp_path, Plan(draws=10))
+    assert set(table(run, "overlap")["why"]) == {"no question has any neuron"}
+    changes = table(run, "changes").filter((pl.col("method") == OWN) & (pl.col("evaluation") == "in-sample"))
+    assert changes["after"].to_list() == pytest.approx(changes["before"].to_list(), rel=1e-5)
+    own = table(run, "predicted").filter(pl.col("pool").is_in(["own", "none"]))
+    for (_, rule), rows in own.partition_by("question", "rule", as_dict=True).items():
+        assert rows["right"].n_unique() == 1, rule
 
 
 def test_what_does_not_go_together_is_refused_and_nothing_written(tmp_path: Path) -> None:
     lm = tiny("llama")
-    one = [worded("a", 1), worded("a", 2)]
-    with pytest.raises(UnknownName, match="there are 1 groups"):
-        run_qrnca(lm, one, tmp_path / "run", PLAN, source="mine")
-    other = worded("b", 3)
+    one, other = SMALL[:2], worded("b", 3)
+
+    def refused(*given: ChoiceQuestion, error: type[Exception] = UnknownName) -> str:
+        with pytest.raises(error) as caught:
+            run_qrnca(lm, given, tmp_path / "run", PLAN, source="mine")
+        assert not (tmp_path / "run").exists()
+        return str(caught.value)
+
+    assert "there are 1 groups" in refused(*one)
     fewer = replace(other, prompts=tuple(replace(prompt, letters=("w1", "w2")) for prompt in other.prompts))
-    with pytest.raises(UnknownName, match="equally many options; these have 2 to 3"):
-        run_qrnca(lm, [*one, fewer], tmp_path / "run", PLAN, source="mine")
-    with pytest.raises(UnknownName, match="equally many templates; these have 2 to 3"):
-        run_qrnca(lm, [*one, replace(other, prompts=other.prompts[:2])], tmp_path / "run", PLAN, source="mine")
+    assert "equally many options; these have 2 to 3" in refused(*one, fewer)
+    assert "equally many templates; these have 2 to 3" in refused(*one, replace(other, prompts=other.prompts[:2]))
+    same = [worded("a", 1, fact="f"), worded("b", 1, fact="f")]
+    assert "none beside it that is of another group and of another fact" in refused(*same)
     strange = replace(other.prompts[0], query=locant.query("w1 w2", "zebra"))
-    with pytest.raises(BadQuery):
-        run_qrnca(
-            lm, [*one, replace(other, prompts=(strange, *other.prompts[1:]))], tmp_path / "run", PLAN, source="x"
-        )
-    assert not (tmp_path / "run").exists()
-    for wrong in ({"mode": "mine"}, {"share": 1.0}, {"top": 0}):
-        with pytest.raises(UnknownName):
-            Plan(**wrong)  # type: ignore[arg-type]
-
-
-# Questions
-
-
-def test_the_almanac_s_questions_are_grouped_by_domain_or_by_language() -> None:
-    domains = {one.group for one in read_choices("almanac")}
-    assert {"geography", "biology", "chemistry"} <= domains
-    languages = {one.group for one in read_choices("almanac:languages")}
-    assert languages == {"en", "fr", "fi", "hu", "ja", "ko", "zh"}
-    with pytest.raises(UnknownName, match="no questions 'almanac:planets'"):
-        read_choices("almanac:planets")
-    with pytest.raises(UnknownName, match="no data 'nowhere'; there is almanac"):
-        read_choices("nowhere")
-
-
-def test_a_limit_draws_as_many_of_each_group_and_more_of_a_larger_limit() -> None:
-    lm = locant.load("almanac")
-    few, more = (select_choices(lm, "almanac", groups=("geography", "biology"), limit=count) for count in (3, 6))
-    assert [sum(one.group == group for one in few) for group in ("geography", "biology")] == [3, 3]
-    assert {one.uid for one in few} <= {one.uid for one in more}
-    with pytest.raises(UnknownName, match="no group 'astrology' in almanac; known: "):
-        select_choices(lm, "almanac", groups=("astrology",))
-
-
-def test_known_questions_are_those_whose_letter_wins_in_most_prompts() -> None:
-    lm = locant.load("almanac")
-    for one in select_choices(lm, "almanac", groups=("geography", "biology"), limit=3, known_only=True):
-        found = letter_probabilities(lm, [prompt.query for prompt in one.prompts])
-        right = [int(own.argmax()) == prompt.right for own, prompt in zip(found, one.prompts, strict=True)]
-        assert sum(right) >= 2
+    assert "'zebra' is none of its letters" in refused(
+        *one, replace(other, prompts=(strange, *other.prompts[1:])), error=BadQuery
+    )
+    # Fits with its letter, and not with an option after it, which is asked last of all
+    long = replace(other.prompts[0].query, prompt=" ".join(["w9"] * 60))
+    late = ChoicePrompt(long, ("w1", "w2", "w3"), ("w4 w5 w6 w7 w8", "w4", "w5"))
+    said = refused(*one, replace(other, prompts=(late, *other.prompts[1:])), error=BadQuery)
+    assert said.startswith("query 'b/3/0/w1'")

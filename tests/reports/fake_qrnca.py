@@ -17,11 +17,18 @@ METHODS = {
     "qrnca": 1.0,
     "qrnca without ICA": 0.9,
     "qrnca with common neurons": 1.3,
+    "qrnca, as few as knowledge neurons": 0.6,
     "knowledge neurons": 0.6,
     "activation": 0.05,
     "random": 0.0,
 }
-EVALUATIONS = {"held-out question": 0.5, "held-out template": 0.8, "in-sample": 1.0}
+EVALUATIONS = {
+    "held-out question": 0.5,
+    "known question": 0.7,
+    "held-out template": 0.8,
+    "seen templates": 0.9,
+    "in-sample": 1.0,
+}
 LETTERS = "ABCD"
 Row = dict[str, object]
 
@@ -34,7 +41,9 @@ class Truth:
         boost, suppress: relative change of P(right letter) of related questions when QRNCA's neurons are touched.
         spill: part of that which unrelated questions change by, by method; QRNCA's is `spill["qrnca"]`.
         own: part of the shuffled questions' overlap by which a pair of groups is below it.
-        predicted: accuracy of the rules that predict from neurons.
+        predicted: accuracy of the rules that predict from a group's own neurons; of the best two, from others, less
+            `gain`.
+        blocks: whether overlaps are compared with shuffled relations too.
         hostile: put into every name and text.
     """
 
@@ -45,6 +54,7 @@ class Truth:
             "qrnca": 0.1,
             "qrnca without ICA": 0.4,
             "qrnca with common neurons": 0.45,
+            "qrnca, as few as knowledge neurons": 0.5,
             "knowledge neurons": 0.5,
             "activation": 1.0,
             "random": 1.0,
@@ -55,6 +65,8 @@ class Truth:
     own: float = 0.5
     flipped: float = 0.2
     predicted: float = 0.5
+    gain: float = 0.2
+    blocks: bool = True
     groups: Sequence[str] = GROUPS
     questions: int = 12
     templates: int = 3
@@ -68,9 +80,21 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
     made = _Made(truth)
     tables = {
         name: list(getattr(made, name)())
-        for name in ("prompts", "clusters", "neurons", "common", "changes", "editing", "prediction", "counts")
+        for name in (
+            "prompts",
+            "clusters",
+            "neurons",
+            "common",
+            "changes",
+            "editing",
+            "prediction",
+            "gains",
+            "counts",
+        )
     }
-    tables |= {name: list(getattr(made, name)()) for name in ("overlap", "layers", "regions", "costs")}
+    tables |= {
+        name: list(getattr(made, name)()) for name in ("overlap", "likeness", "wrong", "layers", "regions", "costs")
+    }
     tables |= {"questions": made.questions, "ratios": list(made.ratios(tables["changes"]))}
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
@@ -81,7 +105,8 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
 
 def _manifest(truth: Truth) -> Row:
     settings = {
-        "mode": "paper", "settings": {"steps": 16}, "contrast": False, "share": 0.2, "common": 0.3, "top": 20,
+        "mode": "paper", "settings": {"steps": 16}, "decimals": None, "contrast": False, "wrong": True, "share": 0.2,
+        "common": 0.3, "top": 20,
         "aggregate": "ratio-of-means", "draws": 1000, "seed": truth.seed,
     }  # fmt: skip
     questions = truth.questions * len(truth.groups)
@@ -100,7 +125,8 @@ class _Made:
         self.numbers = np.random.default_rng(truth.seed)
         self.groups = [group + truth.hostile for group in truth.groups]
         self.questions: list[Row] = [
-            {"question": f"{group}/{place}", "group": group, "text": f"What is {place} of {group}?",
+            {"question": f"{group}/{place}", "fact": f"{group}/{place}", "relation": f"{group} {place % 3}",
+             "group": group, "text": f"What is {place} of {group}?",
              "answer": f"answer {place}", "prompts": truth.templates}
             for group in self.groups for place in range(truth.questions)
         ]  # fmt: skip
@@ -118,8 +144,8 @@ class _Made:
             right = bool(self.numbers.random() < self.truth.right)
             other = LETTERS[(LETTERS.index(letter) + 1) % 4]
             mass = float(np.clip(self.near(self.truth.mass, 0.05), 0.0, 1.0))
-            yield {"question": question["question"], "group": question["group"],
-                   "prompt": f"{question['question']}#{at}", "template": f"t{at}", "letter": letter,
+            yield {"question": question["question"], "fact": question["fact"], "group": question["group"],
+                   "prompt": f"{question['question']}#{at}", "template": f"t{at}", "options": 4, "letter": letter,
                    "predicted": letter if right else other, "right": right,
                    "probability": mass * (0.7 if right else 0.15), "mass": mass,
                    "length": int(self.numbers.integers(90, 130))}  # fmt: skip
@@ -149,15 +175,15 @@ class _Made:
         for (operation, size), (evaluation, part), question in itertools.product(
             sizes.items(), EVALUATIONS.items(), self.questions
         ):
-            if evaluation == "held-out question" and int(str(question["question"]).rpartition("/")[2]) % 2:
-                continue
             for (method, strength), asked in itertools.product(METHODS.items(), ("related", "unrelated")):
+                if evaluation.endswith("question") and "as few as" in method:
+                    continue
                 mean = size * part * strength * (1.0 if asked == "related" else self.truth.spill[method])
                 before = float(self.numbers.beta(5, 3))
                 change = max(-0.99, self.near(mean, 0.3 * abs(mean) + 0.03))
-                yield {"method": method, "question": question["question"], "group": question["group"],
-                       "asked": asked, "evaluation": evaluation, "operation": operation,
-                       "size": 14 + 2 * (method == "qrnca with common neurons"), "before": before,
+                yield {"method": method, "question": question["question"], "fact": question["fact"],
+                       "group": question["group"], "asked": asked, "evaluation": evaluation, "operation": operation,
+                       "size": 14 + 2 * (method == "qrnca with common neurons"), "matched": True, "before": before,
                        "after": min(1.0, before * (1 + change))}  # fmt: skip
 
     def ratios(self, changes: list[Row]) -> Iterator[Row]:
@@ -188,24 +214,49 @@ class _Made:
 
     def editing(self) -> Iterator[Row]:
         n = len(self.questions)
-        for method, evaluation, operation, turned, of in itertools.product(
-            METHODS, EVALUATIONS, ("boost", "suppress"), ("wrong to right", "right to wrong"), ("all", "eligible")
-        ):
-            meant = (operation == "boost") == (turned == "wrong to right")
+        for method, evaluation, operation, asked, turned, of in itertools.product(
+            METHODS, EVALUATIONS, ("boost", "suppress"), ("related", "unrelated"),
+            ("wrong to right", "right to wrong"), ("all", "eligible"),
+        ):  # fmt: skip
+            meant = (operation == "boost") == (turned == "wrong to right") and asked == "related"
             share = self.truth.flipped * METHODS[method] * EVALUATIONS[evaluation] if meant else 0.01
-            yield {"method": method, "evaluation": evaluation, "operation": operation, "turned": turned, "of": of,
+            yield {"method": method, "evaluation": evaluation, "operation": operation, "asked": asked,
+                   "turned": turned, "of": of,
                    **self._interval("share", share * (1.0 if of == "eligible" else 0.4), 0.03, n)}  # fmt: skip
 
+    def rules(self) -> Iterator[tuple[str, str, float]]:
+        """Each rule's accuracy with each pool."""
+        best, gain = self.truth.predicted, self.truth.gain
+        for rule, own, less in (
+            ("value vectors", best, gain),
+            ("only these neurons", best - 0.1, gain),
+            ("others at their mean", best - 0.02, 0.0),
+            ("appended answers", 0.27, 0.0),
+        ):
+            yield rule, "own", own
+            yield rule, "none", 0.25
+            yield rule, "random", own - less
+            yield rule, "another group's", own - less
+
     def prediction(self) -> Iterator[Row]:
-        best = self.truth.predicted
-        rules = {"full model": self.truth.right, "value vectors": best, "only these neurons": best - 0.1,
-                 "others at their mean": best - 0.02, "appended answers": 0.27}  # fmt: skip
         for group in ("all", *self.groups):
-            n = len(self.questions) // 2 if group == "all" else self.truth.questions // 2
-            yield {"group": group, "rule": "chance", "accuracy": 0.25, "low": 0.25, "high": 0.25, "n": n}
-            for rule, accuracy in rules.items():
-                yield {"group": group, "rule": rule,
-                       **self._interval("accuracy", accuracy, 0.06 if group == "all" else 0.2, n)}  # fmt: skip
+            n = len(self.questions) if group == "all" else self.truth.questions
+            wide = 0.06 if group == "all" else 0.2
+            for rule, accuracy in (("chance", 0.25), ("full model", self.truth.right)):
+                yield {"group": group, "pool": "", "size": None, "rule": rule,
+                       **self._interval("accuracy", accuracy, wide * (rule != "chance"), n)}  # fmt: skip
+            for rule, pool, accuracy in self.rules():
+                yield {"group": group, "pool": pool, "size": 40.0 * (pool != "none"), "rule": rule,
+                       **self._interval("accuracy", accuracy, wide, n)}  # fmt: skip
+
+    def gains(self) -> Iterator[Row]:
+        for group in ("all", *self.groups):
+            own = {rule: accuracy for rule, pool, accuracy in self.rules() if pool == "own"}
+            for rule, pool, accuracy in self.rules():
+                if pool != "own":
+                    gain = own[rule] - accuracy
+                    yield {"group": group, "rule": rule, "against": pool, "gain": gain, "low": gain - 0.08,
+                           "high": gain + 0.08, "n": len(self.questions)}  # fmt: skip
 
     def counts(self) -> Iterator[Row]:
         for method, (place, group) in itertools.product(METHODS, enumerate(self.groups)):
@@ -214,15 +265,38 @@ class _Made:
                    **self._interval("neurons", mean, 0.8, self.truth.questions)}  # fmt: skip
 
     def overlap(self) -> Iterator[Row]:
-        for measure, (place, (first, second)) in itertools.product(
-            ("jaccard", "dice"), enumerate(itertools.combinations(self.groups, 2))
+        nulls = {"questions": "questions", "blocks": "relations"} if self.truth.blocks else {"questions": "questions"}
+        for measure, (null, shuffled), (place, (first, second)) in itertools.product(
+            ("jaccard", "dice"), nulls.items(), enumerate(itertools.combinations(self.groups, 2))
         ):
             expected = 0.3 if measure == "jaccard" else 0.46
-            # One pair in five is as shuffled questions are
+            # One pair in five is as shuffled relations are; of questions none is
+            alike = null == "blocks" and place % 5 == 0
             observed = expected * (1 - self.truth.own) if place % 5 else expected + 0.004
-            p = 0.002 if abs(observed - expected) > 0.02 else 0.7
-            yield {"measure": measure, "first": first, "second": second, "observed": observed + 0.002 * place,
-                   "expected": expected, "low": expected - 0.02, "high": expected + 0.02, "p": p}  # fmt: skip
+            yield {"measure": measure, "null": null, "shuffled": shuffled, "first": first, "second": second,
+                   "observed": observed + 0.002 * place, "expected": expected + 0.2 * (null == "questions"),
+                   "low": expected - 0.02, "high": expected + 0.02, "p": 0.7 if alike else 0.002,
+                   "why": ""}  # fmt: skip
+        if not self.truth.blocks:
+            why = "no relation within the groups is known"
+            row: Row = dict.fromkeys(("first", "second", "observed", "expected", "low", "high", "p"))
+            yield {"measure": "jaccard", "null": "blocks", "shuffled": why, **row, "why": why}
+
+    def likeness(self) -> Iterator[Row]:
+        for kind, jaccard in (
+            ("same block, same group", 0.2),
+            ("other block, same group", 0.06),
+            ("other block, other group", 0.03),
+            ("gap", 0.03),
+        ):
+            null = {"expected": 0.001, "low": -0.01, "high": 0.01, "p": 0.002}
+            yield {"kind": kind, "shuffled": "relations", "jaccard": jaccard, "pairs": None if kind == "gap" else 40,
+                   **(null if kind == "gap" else dict.fromkeys(null))}  # fmt: skip
+
+    def wrong(self) -> Iterator[Row]:
+        for question in self.questions:
+            yield {"question": question["question"], "group": question["group"], "place": 1, "right": 20, "wrong": 18,
+                   "jaccard": 0.02, "another": 0.06}  # fmt: skip
 
     def layers(self) -> Iterator[Row]:
         for group, layer in itertools.product(self.groups, range(LAYERS)):

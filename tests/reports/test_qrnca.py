@@ -33,6 +33,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_run(tmp_path_factory.mktemp("small"), Truth(groups=("arts", "law"), questions=3))
+
+
+@pytest.fixture(scope="module")
 def page(folder: Path) -> str:
     return page_of(folder)
 
@@ -222,9 +227,13 @@ def test_a_method_that_is_as_good_is_not_said_to_be_beaten(tmp_path):
     assert "itself without ICA" in text and "not shown:" in text
 
 
-def test_pairs_are_marked_that_differ_from_shuffled_questions_over_all_of_them(folder, tmp_path, page):
+def test_pairs_are_marked_that_differ_from_shuffled_blocks_over_all_of_them(folder, tmp_path, page):
     assert [one.sign for one in overlaps(read_run(folder))].count(-1) == 12
-    assert said(folder, "of their own")[0] == "Partly"
+    assert [one.sign for one in overlaps(read_run(folder), null="questions")].count(-1) == 15
+    short, text = said(folder, "of their own")
+    assert short == "Partly" and "12 of 15 pairs of groups share fewer neurons than shuffled relations" in text
+    assert "Against questions shuffled one by one it would be 15." in text
+    assert "a difference of +0.030, shuffled relations +0.001 [−0.010, +0.010], p = 0.002" in text
     figure = json.loads(Elements(page).text("script", id="figure-data")[0])["overlap-matrix"]
     assert json.dumps(figure, ensure_ascii=False).count("▼") == 24
     # One p of 0.04 among fifteen is what chance gives
@@ -236,6 +245,37 @@ def test_pairs_are_marked_that_differ_from_shuffled_questions_over_all_of_them(f
     assert said(altered(folder, tmp_path, "overlap", p.alias("p")), "of their own")[0] == "Not shown"
 
 
+def test_where_there_are_only_questions_to_shuffle_the_verdict_is_of_these_and_says_so(tmp_path):
+    run = fake_run(tmp_path, Truth(blocks=False))
+    short, text = said(run, "of their own")
+    assert short == "Yes" and "than shuffled questions" in text and "one by one" not in text
+    assert "nothing but questions to shuffle (no relation within the groups is known)" in text
+    assert "nothing but questions to shuffle" in page_of(run)
+
+
+def test_random_neurons_of_other_layers_are_told_of(folder, page, tmp_path):
+    assert "have not as many others" not in page
+    other = pl.col("matched") & ~(pl.col("question").str.ends_with("/1") & (pl.col("method") == "random"))
+    assert "of any layer for 6 questions" in page_of(altered(folder, tmp_path, "changes", other))
+
+
+def test_chance_comes_from_the_number_of_options_and_not_from_the_letters_that_were_seen(folder, tmp_path):
+    assert "chance is 25%" in said(folder, "in letters")[1]
+    run = altered(folder, tmp_path, "prompts", pl.lit(5).alias("options"))
+    assert "5 letters" in said(run, "in letters")[1] and "chance is 20%" in said(run, "in letters")[1]
+
+
+def test_flipping_unrelated_answers_as_often_is_not_called_flipping(folder, tmp_path):
+    assert said(folder, "flipped")[0] == "Yes"
+    rows = pl.read_parquet(folder / "tables" / "editing.parquet")
+    related = rows.filter(pl.col("asked") == "related")
+    both = pl.concat([related, related.with_columns(asked=pl.lit("unrelated"))])
+    run = altered(folder, tmp_path, "questions")
+    both.write_parquet(run / "tables" / "editing.parquet")
+    short, text = said(run, "flipped")
+    assert short == "Not shown" and "of unrelated ones" in text
+
+
 def test_flipping_no_more_than_random_neurons_is_not_called_flipping(folder, tmp_path):
     assert said(folder, "flipped")[0] == "Yes"
     same = [pl.lit(value).alias(name) for name, value in (("share", 0.02), ("low", 0.0), ("high", 0.05))]
@@ -243,17 +283,31 @@ def test_flipping_no_more_than_random_neurons_is_not_called_flipping(folder, tmp
     assert short == "Not shown" and "is not shown" in text
 
 
-def test_prediction_is_held_against_chance(folder, tmp_path):
-    assert said(folder, "above chance")[0] == "Partly"
-    low = pl.when(pl.col("rule") == "chance").then(0.9).otherwise(pl.col("accuracy")).alias("accuracy")
-    assert said(altered(folder, tmp_path, "prediction", low), "above chance")[0] == "No"
+def test_prediction_is_held_against_random_neurons_and_another_groups(folder, tmp_path):
+    short, text = said(folder, "predict answers")
+    assert short == "Partly"
+    assert "value vectors (a) 50% [44, 56] (no neurons 25% [19, 31], random neurons 30% [24, 36]" in text
+    assert "+20 points [+12, +28] beyond random neurons" in text
+    # Above chance by far, and yet no more than with anybody's neurons
+    assert said(fake_run(tmp_path / "same", Truth(predicted=0.9, gain=0.0)), "predict answers")[0] == "Not shown"
+    one = pl.when(pl.col("against") == "random").then(pl.col("low")).otherwise(-0.1).alias("low")
+    assert said(altered(folder, tmp_path / "one", "gains", one), "predict answers")[0] == "Not shown"
+    less = [pl.lit(value).alias(name) for name, value in (("gain", -0.2), ("low", -0.3), ("high", -0.1))]
+    assert said(altered(folder, tmp_path / "less", "gains", *less), "predict answers")[0] == "No"
+
+
+def test_every_control_of_a_prediction_is_in_its_figure(page):
+    figures = json.loads(Elements(page).text("script", id="figure-data")[0])
+    told = json.dumps(figures["prediction-0"], ensure_ascii=False)
+    for whose in ("the group’s:", "no neurons:", "random neurons:", "another group’s:"):
+        assert told.count(whose) == 4, whose
 
 
 def test_commands_and_every_setting_are_given(folder, page):
     commands = Elements(page).text("pre")[0].splitlines()
     assert commands[0].startswith(
         "locant run qrnca --model almanac --dtype float32 --data almanac "
-        "--groups biology,geography --limit 30 --known-only --mode paper"
+        "--groups biology,geography --limit 30 --known-only --mode paper --wrong-answers"
     )
     assert commands[0].endswith("--seed 0 --setting dai.steps=16 --out RUN") and commands[1] == "locant report RUN"
     settings = json.loads((folder / "manifest.json").read_text())["settings"]
@@ -264,8 +318,8 @@ def test_commands_and_every_setting_are_given(folder, page):
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
-def test_a_run_without_one_of_its_tables_still_has_a_page(folder, tmp_path, name):
-    run = altered(folder, tmp_path, "questions")
+def test_a_run_without_one_of_its_tables_still_has_a_page(small, tmp_path, name):
+    run = altered(small, tmp_path, "questions")
     (run / "tables" / f"{name}.parquet").unlink()
     page = page_of(run)
     assert not re.search(r"\bnan\b", re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.S))

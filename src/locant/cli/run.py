@@ -102,7 +102,7 @@ def query_localization(
         )
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
         drawn: dict[str, Any] = {
-            "relations": _names(relations),
+            "relations": names_in(relations),
             "language": language,
             "limit": limit,
             "wordings": wordings,
@@ -111,9 +111,9 @@ def query_localization(
         facts = select_facts(lm, data, **drawn, seed=seed)
         texts = read_texts(text, facts, seed)
     drawn["text"] = None if text is None else str(text)
-    with _stages() as say:
+    with stages() as say:
         localize_queries(lm, facts, out_folder, plan, source=data, drawn=drawn, texts=texts, say=say)
-    _show(out_folder, as_json)
+    show(out_folder, as_json)
 
 
 @run_app.command("qrnca")
@@ -127,12 +127,18 @@ def qrnca(
     limit: Annotated[int | None, typer.Option(min=2, help="How many questions of each group (all).")] = None,
     known_only: Annotated[bool, typer.Option("--known-only", help="Only questions that the model answers.")] = False,
     chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the tokenizer's chat template.")] = False,
-    templates: Annotated[int, typer.Option(min=2, help="Of each question; the last one is held out too.")] = 3,
+    templates: Annotated[int, typer.Option(min=2, help="Of each question; each is held out in turn.")] = 3,
     resample: Annotated[bool, typer.Option("--resample", help="Other wrong options in every template.")] = False,
-    mode: Annotated[str, typer.Option(help="Of clusters: paper or released.")] = "paper",
+    mode: Annotated[str, typer.Option(help="paper, or released: attribute, round and cluster as that code.")] = (
+        "paper"
+    ),
     setting: Annotated[list[str] | None, typer.Option(help="Of the attribution, e.g. dai.steps=16.")] = None,
+    decimals: Annotated[int | None, typer.Option(min=0, help="That scores are rounded to, if released (6).")] = None,
     contrast: Annotated[
         bool, typer.Option("--contrast", help="Attribute P(right letter) less the mean of the wrong ones.")
+    ] = False,
+    wrong_answers: Annotated[
+        bool, typer.Option("--wrong-answers", help="Attribute wrong letters too, and compare.")
     ] = False,
     share: Annotated[float, typer.Option(help="A cluster's least score, as a share of the highest.")] = 0.2,
     common: Annotated[float, typer.Option(help="In more than this share of clusters, a neuron is common.")] = 0.3,
@@ -155,7 +161,9 @@ def qrnca(
         plan = Plan(
             mode=mode,
             settings=settings_of_localizers(setting or [], seed, ("dai",)).get("dai", {}),
+            decimals=decimals,
             contrast=contrast,
+            wrong=wrong_answers,
             share=share,
             common=common,
             top=top,
@@ -164,7 +172,7 @@ def qrnca(
         )
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
         drawn: dict[str, Any] = {
-            "groups": _names(groups),
+            "groups": names_in(groups),
             "limit": limit,
             "known_only": known_only,
             "chat": chat,
@@ -172,9 +180,9 @@ def qrnca(
             "resample": resample,
         }
         questions = select_choices(lm, data, **drawn, seed=seed)
-    with _stages() as say:
+    with stages() as say:
         run_qrnca(lm, questions, out_folder, plan, source=data, drawn=drawn, say=say)
-    _show(out_folder, as_json)
+    show(out_folder, as_json)
 
 
 def report(
@@ -183,7 +191,7 @@ def report(
     debug: DebugOption = False,
 ) -> None:
     """Make a finished run's page anew, from its tables; the model is not needed."""
-    _show(run, as_json)
+    show(run, as_json)
 
 
 def settings_of_localizers(
@@ -207,13 +215,13 @@ def settings_of_localizers(
     return {name: method_settings(name, own, seed) for name, own in by_localizer.items()}
 
 
-def _names(words: str | None) -> list[str] | None:
+def names_in(words: str | None) -> list[str] | None:
     """Names with commas between; None for all there are."""
     return list(filter(None, words.split(","))) if words else None
 
 
 @contextmanager
-def _stages() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+def stages() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     """A line of progress for each part of a run."""
     with ExitStack() as stack:
 
@@ -224,7 +232,7 @@ def _stages() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
         yield say
 
 
-def _show(run: Path, as_json: bool) -> None:
+def show(run: Path, as_json: bool) -> None:
     """Write the page and say where it is, after what was found."""
     with working("drawing"):
         from locant.files import write_text

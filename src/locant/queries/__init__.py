@@ -7,16 +7,13 @@ ParaRel; `resolve` finds the answer's tokens for a tokenizer. `choose` asks by m
 from locant.queries.choice import (
     ChoicePrompt,
     ChoiceQuestion,
-    Item,
     choice_languages,
     choose,
     gather_choices,
-    item,
     put_in_chat,
-    read_items,
-    read_mmlu,
 )
 from locant.queries.files import read_queries, write_queries
+from locant.queries.items import Item, item, read_items, read_mmlu
 from locant.queries.make import query
 from locant.queries.pararel import read_pararel
 from locant.queries.qrnca import read_qrnca

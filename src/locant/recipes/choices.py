@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
 from random import Random
 
 from locant import almanac
-from locant.errors import UnknownName
+from locant.errors import BadQuery, UnknownName
 from locant.evaluations.letters import letter_probabilities
 from locant.models import LanguageModel
-from locant.queries.choice import ChoiceQuestion, choose, gather_choices, put_in_chat, read_items, read_mmlu
+from locant.queries.choice import ChoiceQuestion, choose, gather_choices, put_in_chat
+from locant.queries.items import Item, read_items, read_mmlu
 from locant.queries.qrnca import read_qrnca
-from locant.recipes.data import can_be_asked
+from locant.recipes.qrnca.asked import refuse_unfit
 
 SOURCES = "almanac (by domain), almanac:languages, qrnca:FILE, mmlu:FILE or FOLDER, and any file of questions"
 
@@ -28,19 +30,19 @@ def read_choices(
         source: 'almanac' (its own choices in English, by domain), 'almanac:languages' (its parallel facts, by
             language), 'qrnca:FILE' (as published), 'mmlu:FILE' or 'mmlu:FOLDER' (by subject), or a file with the
             columns question, answer, group and perhaps options.
-        templates: of each question; published files have three.
-        resample: draw other wrong options for every template, where they are drawn.
+        templates: of each question, the first ones; published files have three.
+        resample: draw other wrong options for every template. The almanac always does.
 
     Raises:
-        UnknownName: no such source.
+        UnknownName: no such source, or one without so many templates, or whose wrong options are not drawn.
         BadFile, BadQuery: as the readers say.
     """
     name, _, place = source.partition(":")
     if name == "almanac":
         return _of_the_almanac(place, templates, seed)
     if name == "qrnca" and place:
-        return read_qrnca(place)
-    items = None
+        return _published(place, templates, resample)
+    items: tuple[Item, ...] | None = None
     if name == "mmlu" and place:
         files = sorted(Path(place).glob("*.csv")) if Path(place).is_dir() else [Path(place)]
         if not files:
@@ -50,6 +52,8 @@ def read_choices(
         items = read_items(source)
     if items is None:
         raise UnknownName(f"no data {source!r}; there is {SOURCES}")
+    if resample and all(one.wrong for one in items):
+        raise UnknownName(f"every question of {source} has wrong options of its own: there are no others to resample")
     return choose(items, seed=seed, templates=range(1, templates + 1), resample=resample)
 
 
@@ -66,6 +70,8 @@ def select_choices(
     seed: int = 0,
 ) -> tuple[ChoiceQuestion, ...]:
     """Read questions, keep what can be asked of a model, and draw from each group.
+
+    Facts are drawn, so that groups which ask the same ones, as languages do, ask the same.
 
     Args:
         groups: only these domains or languages; None for all.
@@ -85,10 +91,11 @@ def select_choices(
     if chat:
         questions = put_in_chat(questions, lm.tokenizer)
     wanted = {one.group: (limit or len(questions)) for one in questions}
-    shuffled = sorted(questions, key=lambda one: one.uid)
-    Random(seed).shuffle(shuffled)
+    facts = sorted({one.fact for one in questions})
+    Random(seed).shuffle(facts)
+    turn = {fact: place for place, fact in enumerate(facts)}
     kept: set[str] = set()
-    for one in shuffled:
+    for one in sorted(questions, key=lambda one: turn[one.fact]):
         if wanted[one.group] and _fits(lm, one) and (not known_only or _knows(lm, one)):
             wanted[one.group] -= 1
             kept.add(one.uid)
@@ -117,11 +124,26 @@ def _of_the_almanac(what: str, templates: int, seed: int) -> tuple[ChoiceQuestio
     return gather_choices(asked, lambda query: domains[query.relation], templates)
 
 
+def _published(place: str, templates: int, resample: bool) -> tuple[ChoiceQuestion, ...]:
+    if resample:
+        raise UnknownName("published prompts are asked as they are: no other wrong options can be drawn")
+    questions = read_qrnca(place)
+    few = min(questions, key=lambda one: len(one.prompts))
+    if not 1 <= templates <= len(few.prompts):
+        raise UnknownName(f"the published question {few.uid!r} has {len(few.prompts)} prompts, not {templates}")
+    return tuple(replace(one, prompts=one.prompts[:templates]) for one in questions)
+
+
 def _fits(lm: LanguageModel, question: ChoiceQuestion) -> bool:
-    return all(can_be_asked(lm, prompt.query) for prompt in question.prompts)
+    try:
+        refuse_unfit(lm, question)
+    except BadQuery:
+        return False
+    return True
 
 
 def _knows(lm: LanguageModel, question: ChoiceQuestion) -> bool:
+    """Whether a question that fits the model has the right letter in most of its prompts."""
     found = letter_probabilities(lm, [prompt.query for prompt in question.prompts], question.prompts[0].letters)
     right = [int(own.argmax()) == prompt.right for own, prompt in zip(found, question.prompts, strict=True)]
     return 2 * sum(right) > len(right)

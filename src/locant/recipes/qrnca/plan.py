@@ -9,15 +9,22 @@ from locant.errors import UnknownName
 from locant.selections.clusters import MODES
 from locant.types import Setting
 
+OWN, FEW, KNOWLEDGE, RANDOM = "qrnca", "qrnca, as few as knowledge neurons", "knowledge neurons", "random"
 METHODS = (
-    "qrnca",
+    OWN,
     "qrnca without ICA",
     "qrnca with common neurons",
-    "knowledge neurons",
+    FEW,
+    KNOWLEDGE,
     "activation",
-    "random",
+    RANDOM,
 )
 OPERATIONS = {"boost": 2.0, "suppress": 0.0}
+EVALUATIONS = ("in-sample", "seen templates", "held-out template", "known question", "held-out question")
+RELEASED: dict[str, Setting] = {"rule": "inclusive", "steps": 16}
+"""The attribution's settings in the released code."""
+DECIMALS = 6
+"""The released code rounds its scores to so many."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,16 @@ class Plan:
     """The settings of a run.
 
     Attributes:
-        mode: how a question's templates become a cluster, see `locant.selections.clusters.cluster`.
+        mode: how a question's templates become a cluster, see `locant.selections.clusters.cluster`. 'released'
+            also attributes and rounds as that code does, where `settings` and `decimals` do not say otherwise;
+            'paper' keeps the attribution's own quadrature.
         settings: of the attribution (`dai`), where they are not its defaults.
+        decimals: that a template's scores are rounded to ('released' alone); None for 6 there.
         contrast: attribute P(right letter) less the mean P of the wrong ones, instead of P(right letter).
+        wrong: attribute each wrong letter too, and compare their clusters with the right letter's.
         share: a cluster holds neurons above this share of its highest score.
         common: neurons of more than this share of all clusters are common.
-        top: query-relevant neurons of a question at most.
+        top: query-relevant neurons of a question, or of a group, at most.
         aggregate: of relative changes, see `locant.evaluations.boosting.change_ratio`.
         draws: shuffles of the questions' groups, the null of the overlaps.
 
@@ -39,7 +50,9 @@ class Plan:
 
     mode: str = "paper"
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    decimals: int | None = None
     contrast: bool = False
+    wrong: bool = False
     share: float = 0.2
     common: float = 0.3
     top: int = 20
@@ -55,6 +68,11 @@ class Plan:
                 raise UnknownName(f"{name} is at least 0 and less than 1, not {getattr(self, name)}")
         if self.top < 1:
             raise UnknownName(f"there must be 1 neuron or more of a question, not {self.top}")
+        if self.decimals is not None and self.mode != "released":
+            raise UnknownName(f"the mode 'released' alone rounds its scores, and this is {self.mode!r}")
+        if self.mode == "released":
+            object.__setattr__(self, "settings", {**RELEASED, **self.settings})
+            object.__setattr__(self, "decimals", DECIMALS if self.decimals is None else self.decimals)
 
     def plain(self) -> dict[str, object]:
         """As a manifest holds it."""

@@ -28,17 +28,21 @@ from locant.types import Interval
 
 LEGEND = [("related", "related: questions the neurons are of"), ("square", "unrelated: of other groups, the control")]
 _WHAT = (
-    "Relative change of the probability of the right letter, (after − before) / before, mean over questions, when "
+    "Relative change of the probability of the right letter, (after − before) / before, mean over facts, when "
     "neurons are multiplied by 2 (boosted) or 0 (suppressed) where the answer is predicted; whiskers and brackets "
-    "are 95% bootstrap intervals over questions."
+    "are 95% bootstrap intervals over facts, given these sets of neurons (a fact’s questions in several languages "
+    "are one unit)."
 )
 _RATIO = (
     "The ratio is |related| / |unrelated|, the paper’s PCR: it forgets the signs, and grows without limit where "
     "unrelated answers hardly move. It has “no upper limit” where the unrelated change cannot be told from none."
 )
 _ABOUT = {
-    "held-out question": "Held-out questions: neurons of a group’s other questions; these located none.",
-    "held-out template": "Held-out templates: neurons located without the last template, asked with it.",
+    "held-out question": "Held-out questions: neurons of one half of the group’s questions, judged by the other "
+    "half, each half in turn; nothing of the questions had a part in choosing them.",
+    "known question": "Known questions: the same neurons of a group, judged by the half that located them.",
+    "held-out template": "Held-out templates: neurons located without a template, asked with it, each in turn.",
+    "seen templates": "Seen templates: the same neurons, asked with the other templates, which located them.",
     IN_SAMPLE: "In sample: the very prompts that the neurons were located with, as the paper seems to do; "
     "such changes overstate.",
 }
@@ -94,8 +98,8 @@ def _by_method(run: Run, evaluation: str, key: str) -> Block:
     said = (
         f"{_WHAT} {_about(evaluation)} Related: the questions that the neurons are of; control: as many questions of "
         f"other groups, with the same neurons touched. {_RATIO} Other methods are controls too: two ablations, the "
-        "knowledge neurons of Dai et al., the most active neurons, and random ones, as many as QRNCA’s. n in the "
-        "table."
+        "knowledge neurons of Dai et al. (KN) and QRNCA’s strongest, as few as these, the most active neurons, and "
+        f"random ones, as many as QRNCA’s of the same layers{_unmatched(run, evaluation)}. n in the table."
     )
     head = ("method", "operation", "neurons", "related", "unrelated", "ratio", "QRNCA’s ratio is", "n")
     table = [
@@ -171,7 +175,7 @@ def _panels(
             down=operation == "suppress",
         )
         label = f"Related and unrelated changes, {title.lower()}; the table has the numbers"
-        shown.append((f"{title}, n = {' to '.join(ends)} questions", plot(name, label)))
+        shown.append((f"{title}, n = {' to '.join(ends)} facts", plot(name, label)))
     return legend(LEGEND) + panels(shown), figures
 
 
@@ -183,6 +187,13 @@ def _changes(rows: pl.DataFrame) -> list[Interval]:
 
 def _about(evaluation: str) -> str:
     return _ABOUT.get(evaluation, f"Evaluation: {evaluation}.")
+
+
+def _unmatched(run: Run, evaluation: str) -> str:
+    """How many questions have random neurons of other layers, since theirs had not as many others."""
+    rows = run.of("changes", evaluation=evaluation, method="random", asked="related")
+    left = rows.filter(~pl.col("matched"))["question"].n_unique()
+    return f" (of any layer for {count(left)} questions, whose layers have not as many others)" if left else ""
 
 
 def _size(run: Run, evaluation: str, method: str) -> str:

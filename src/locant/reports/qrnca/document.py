@@ -77,6 +77,7 @@ def _about(run: Run) -> list[tuple[str, str]]:
         ("model", str(run.manifest.get("model", "not recorded"))),
         ("data", str(run.manifest.get("source", "not recorded"))),
         ("questions", count(questions)),
+        ("facts", count(run["prompts"]["fact"].n_unique())),
         ("groups", count(len(run.groups))),
         ("prompts", count(len(run["prompts"]))),
         ("answered right", portion(right) if right else "not measured"),

@@ -30,20 +30,29 @@ def sections(run: Run) -> Iterator[Section]:
     yield Section("editing", "Editing", {key_of(run, name): _block(run, name) for name in known})
 
 
-def turned(run: Run, evaluation: str, operation: str, method: str, of: str = "eligible") -> Interval | None:
+def turned(
+    run: Run, evaluation: str, operation: str, method: str, of: str = "eligible", asked: str = "related"
+) -> Interval | None:
     """The share of answers that an operation turned the way it should; None if none could turn."""
     rows = run.of(
-        "editing", evaluation=evaluation, operation=operation, method=method, of=of, turned=TURNED.get(operation, "")
-    )
+        "editing", evaluation=evaluation, operation=operation, method=method, of=of, asked=asked,
+        turned=TURNED.get(operation, ""),
+    )  # fmt: skip
     return spread(rows.row(0, named=True), "share") if len(rows) else None
 
 
-def beyond_random(run: Run, evaluation: str, operation: str) -> int | None:
-    """1 if QRNCA's neurons surely turn more answers than random ones, -1 if fewer; None if not both measured."""
-    own, other = (turned(run, evaluation, operation, method) for method in (QRNCA, "random"))
-    if own is None or other is None:
-        return None
-    return (1 if own.mean > other.mean else -1) if apart(own, other) else 0
+def beyond_controls(run: Run, evaluation: str, operation: str) -> int | None:
+    """1 if QRNCA's neurons surely turn more answers than random ones do, and more than of unrelated questions.
+
+    -1 if fewer than either; 0 if neither is shown; None if nothing was measured beside them.
+    """
+    own = turned(run, evaluation, operation, QRNCA)
+    beside = (
+        turned(run, evaluation, operation, "random"),
+        turned(run, evaluation, operation, QRNCA, asked="unrelated"),
+    )
+    signs = [(1 if own.mean > one.mean else -1) if apart(own, one) else 0 for one in beside if own and one]
+    return min(signs, default=None)
 
 
 def _block(run: Run, evaluation: str) -> Block:
@@ -62,20 +71,21 @@ def _block(run: Run, evaluation: str) -> Block:
     said = (
         "Share of prompts whose most probable letter turns, " + where(evaluation) + ". The paper states no "
         "denominator: dots and the numbers beside them count prompts that could turn (wrong before when boosted, "
-        "right before when suppressed), squares count all. Means over questions with 95% intervals, of a bootstrap "
-        "over questions or Wilson’s where all agree; n in the table. Controls, in grey: random and the most active "
-        "neurons, as many as QRNCA’s, and knowledge neurons; in green, its ablations. The table has the turns that "
-        "were not meant, too."
+        "right before when suppressed), squares count all. Means over facts with 95% intervals, of a bootstrap over "
+        "facts, given these sets, or Wilson’s where all agree; n in the table. Controls, in grey: random and the "
+        "most active neurons, as many as QRNCA’s, and knowledge neurons; in green, its ablations; and answers to "
+        "unrelated questions, diamonds, with the same neurons touched. The table has the turns that were not meant, "
+        "too."
     )
-    marks = [("dot", "of those that could turn"), ("hollow", "of all")]
-    head = ("method", "operation", "turned", "of", "share", "n")
+    marks = [("dot", "of those that could turn"), ("hollow", "of all"), ("diamond", "of unrelated ones that could")]
+    head = ("method", "operation", "asked", "turned", "of", "share", "n")
     table = [
-        (name_of(method), OPERATIONS.get(row["operation"], row["operation"]).lower(), row["turned"], row["of"],
-         portion(spread(row, "share")), count(row["n"] or 0))
+        (name_of(method), OPERATIONS.get(row["operation"], row["operation"]).lower(), row["asked"], row["turned"],
+         row["of"], portion(spread(row, "share")), count(row["n"] or 0))
         for method in run.methods("editing")
         for row in rows.filter(pl.col("method") == method).iter_rows(named=True)
     ]  # fmt: skip
-    body = legend(marks) + panels(parts) + caption(said) + as_table(head, table, 4)
+    body = legend(marks) + panels(parts) + caption(said) + as_table(head, table, 5)
     return Block(_heading(run, evaluation), body, figures)
 
 
@@ -83,7 +93,10 @@ def _rows(run: Run, evaluation: str, operation: str) -> list[Row]:
     found = []
     for method in run.methods("editing"):
         eligible, every = (turned(run, evaluation, operation, method, of) for of in ("eligible", "all"))
+        other = turned(run, evaluation, operation, method, asked="unrelated")
         marks = []
+        if other is not None:
+            marks.append(Mark(f"{portion(other)} of unrelated ones", other, "var(--unrelated)", "diamond", False))
         if every is not None:
             marks.append(Mark(f"{portion(every)} of all", every, colour_of(method), "square-open"))
         if eligible is not None:
@@ -101,7 +114,7 @@ def _end(run: Run) -> float:
 
 
 def in_words(run: Run, evaluation: str) -> list[str]:
-    """What each operation on QRNCA's neurons turns, beside random ones."""
+    """What each operation on QRNCA's neurons turns, beside random ones and unrelated answers."""
     parts = []
     for operation in operations(run["editing"]):
         own, other = (turned(run, evaluation, operation, method) for method in (QRNCA, "random"))
@@ -110,8 +123,10 @@ def in_words(run: Run, evaluation: str) -> list[str]:
         kind = TURNED.get(operation, "").partition(" ")[0]
         text = f"{DOING.get(operation, operation)} turns {portion(own)} of the {kind} answers"
         if own.n < LEAST:
-            text += f", of {count(own.n)} {'question' if own.n == 1 else 'questions'} only"
-        parts.append(text + (f", random neurons {portion(other)}" if other is not None else ""))
+            text += f", of {count(own.n)} {'fact' if own.n == 1 else 'facts'} only"
+        text += f", random neurons {portion(other)}" if other is not None else ""
+        unrelated = turned(run, evaluation, operation, QRNCA, asked="unrelated")
+        parts.append(text + (f", of unrelated ones {portion(unrelated)}" if unrelated is not None else ""))
     return parts
 
 

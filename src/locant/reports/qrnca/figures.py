@@ -35,12 +35,14 @@ class Mark:
 
     Attributes:
         name: for the text that appears when it is pointed at.
+        spans: whether its interval is drawn.
     """
 
     name: str
     value: Interval
     colour: str
     symbol: str = "circle"
+    spans: bool = True
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def scale(
                     "color": mark.colour,
                     "line": {"width": 2, "color": mark.colour},
                 },
-                error_x=whiskers(mark.value),
+                error_x=whiskers(mark.value) if mark.spans else None,
                 hovertext=[f"{plotly(row.name)}<br>{plotly(mark.name)}<br>n = {mark.value.n}"],
                 hoverinfo="text",
             )

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from locant.reports.answers import NO, UNMEASURED, YES, Answer, verdict
 from locant.reports.means import LEAST
-from locant.reports.numbers import count, portion, relative, share
+from locant.reports.numbers import count, points, portion, relative, share
 from locant.reports.qrnca import editing, prediction
 from locant.reports.qrnca.change import operations
 from locant.reports.qrnca.letters import HALF, chance_of, does_answer, mass_of, right_of
 from locant.reports.qrnca.names import (
     ABLATIONS,
-    ALL,
+    BESIDE,
     CHANCE,
     DOING,
     FULL,
     IN_SAMPLE,
+    POOLS,
     QRNCA,
     RULES,
     name_of,
     upper,
     where,
 )
-from locant.reports.qrnca.neurons import overlaps
+from locant.reports.qrnca.neurons import gap_in_words, has_blocks, overlaps, shuffled_in, why_questions
 from locant.reports.qrnca.run import Run
 from locant.reports.qrnca.terms import ratio_above, terms_of
 
@@ -70,7 +71,7 @@ def _letters(run: Run) -> Answer:
     if mass.mean < HALF:
         why.append("most of what it would say is no letter")
     if right.n < LEAST:
-        why.append(f"{count(right.n)} {'question is' if right.n == 1 else 'questions are'} too few to tell")
+        why.append(f"{count(right.n)} {'fact is' if right.n == 1 else 'facts are'} too few to tell")
     elif right.low <= chance_of(run):
         why.append("that it is right more often than chance is not shown")
     return Answer(question, NO, f"{text} {upper(' and '.join(why))}: what follows says little of what it knows.")
@@ -89,10 +90,26 @@ def _moves(run: Run) -> Answer:
                 parts.append(f"{DOING.get(operation, operation)} {found.in_words()}{doubt}")
         if parts:
             said.append(f"{upper(where(evaluation))}, P(right letter) changes: {'; '.join(parts)}.")
+    said += _beside(run)
     inside = _in_sample(run)
     if not signs:
         return Answer(question, UNMEASURED, "QRNCA’s neurons were not touched on anything held out." + inside)
     return Answer(question, verdict(signs), " ".join(said) + inside)
+
+
+def _beside(run: Run) -> list[str]:
+    """What the same neurons do where they were located: a sentence for each evaluation."""
+    sentences = []
+    for evaluation in (BESIDE[name] for name in run.held_out("ratios")):
+        found = [(name, terms_of(run, evaluation, name)) for name in operations(run["ratios"])]
+        parts = [
+            f"{relative(one.related.mean)} and {relative(one.unrelated.mean)} {DOING.get(name, name)}"
+            for name, one in found
+            if one is not None
+        ]
+        if parts:
+            sentences.append(f"{upper(where(evaluation))}, the same neurons change them by {'; by '.join(parts)}.")
+    return sentences
 
 
 def _in_sample(run: Run) -> str:
@@ -175,18 +192,22 @@ def _own(run: Run) -> Answer:
     mean = sum(one.expected for one in found) / len(found)
     pairs = "pair" if len(found) == 1 else "pairs"
     text = (
-        f"{count(less)} of {count(len(found))} {pairs} of groups share fewer neurons than groups of shuffled "
-        f"questions do, {count(more)} more. Jaccard goes from {low.observed:.2f} ({low.first} – {low.second}) to "
-        f"{high.observed:.2f} ({high.first} – {high.second}); of shuffled questions it is {mean:.2f}."
+        f"{count(less)} of {count(len(found))} {pairs} of groups share fewer neurons than shuffled "
+        f"{shuffled_in(run)} do, {count(more)} more. Jaccard goes from {low.observed:.2f} ({low.first} – "
+        f"{low.second}) to {high.observed:.2f} ({high.first} – {high.second}); shuffled it is {mean:.2f}."
     )
-    return Answer(question, verdict([-one.sign for one in found]), text)
+    if has_blocks(run):
+        alone = sum(one.sign < 0 for one in overlaps(run, null="questions"))
+        text += f" Against questions shuffled one by one it would be {count(alone)}."
+    rest = " ".join(filter(None, (gap_in_words(run), why_questions(run))))
+    return Answer(question, verdict([-one.sign for one in found]), f"{text} {rest}".rstrip())
 
 
 def _flips(run: Run) -> Answer:
     question = "Can answers be flipped, held out?"
     signs, said = [], []
     for evaluation in run.held_out("editing"):
-        own = [editing.beyond_random(run, evaluation, name) for name in operations(run["editing"])]
+        own = [editing.beyond_controls(run, evaluation, name) for name in operations(run["editing"])]
         signs += [sign for sign in own if sign is not None]
         words = editing.in_words(run, evaluation)
         if words:
@@ -195,33 +216,36 @@ def _flips(run: Run) -> Answer:
         return Answer(
             question, UNMEASURED, " ".join(said) or "No held-out answer could turn, or none was asked again."
         )
-    doubt = "" if all(signs) else " Where the two intervals overlap, that this is more is not shown."
+    doubt = "" if all(signs) else " Where an interval overlaps that of a control, that this is more is not shown."
     return Answer(question, verdict(signs), " ".join(said) + doubt)
 
 
 def _predicts(run: Run) -> Answer:
-    question = "Do the neurons alone predict answers above chance?"
-    groups = prediction.groups_of(run)
-    rules = prediction.rules(run)
-    together = ALL in groups
+    question = "Do a group’s neurons predict answers, beyond random ones and another group’s?"
     signs: list[int] = []
     said = []
-    for rule in rules:
-        known = {group: sign for group in groups if (sign := prediction.beyond_chance(run, rule, group)) is not None}
-        if not known:
+    for rule in prediction.rules(run):
+        own, sign = prediction.accuracy(run, rule), prediction.beyond_controls(run, rule)
+        if own is None or sign is None:
             continue
-        signs += [known[ALL]] if ALL in known else list(known.values())
-        single = [sign for group, sign in known.items() if group != ALL]
-        overall = prediction.accuracy(run, rule) if together else None
-        right = f"{portion(overall)}, " if overall is not None else ""
-        above = sum(sign > 0 for sign in single)
-        said.append(f"{RULES.get(rule, rule)} {right}above chance in {above} of {count(len(single))} groups")
+        signs.append(sign)
+        beside = [
+            f"{name} {portion(found)}"
+            for pool, name in POOLS.items()
+            if pool != prediction.OWN and (found := prediction.accuracy(run, rule, pool=pool)) is not None
+        ]
+        beyond = [
+            f"{points(found)} beyond {POOLS[pool]}"
+            for pool in prediction.JUDGES
+            if (found := prediction.gain(run, rule, pool)) is not None
+        ]
+        said.append(f"{RULES.get(rule, rule)} {portion(own)} ({', '.join(beside)}; {', '.join(beyond)})")
     if not signs:
-        return Answer(question, UNMEASURED, "No answer was predicted from neurons alone, or chance is not known.")
+        return Answer(question, UNMEASURED, "No answer was predicted from neurons alone, or from no others beside.")
     references = [
         f"{name} {share(found.mean)}"
         for name in (CHANCE, FULL)
-        if (found := prediction.accuracy(run, name, groups[0])) is not None
+        if (found := prediction.accuracy(run, name)) is not None
     ]
     text = f"Right on held-out questions: {'; '.join(said)}. For comparison: {', '.join(references)}."
     return Answer(question, verdict(signs), text)

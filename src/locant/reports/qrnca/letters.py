@@ -27,17 +27,18 @@ def sections(run: Run) -> Iterator[Section]:
 
 
 def right_of(prompts: pl.DataFrame) -> Interval | None:
-    """The share of prompts whose most probable letter is the right one, over questions."""
+    """The share of prompts whose most probable letter is the right one, over facts."""
     known = prompts.filter(pl.col("right").is_not_null()).with_columns(pl.col("right").cast(pl.Float64))
-    return mean_over(known, "right", "question")
+    return mean_over(known, "right", "fact")
 
 
 def mass_of(prompts: pl.DataFrame) -> Interval | None:
-    """The probability of all letters together, over questions."""
-    return mean_over(prompts, "mass", "question")
+    """The probability of all letters together, over facts."""
+    return mean_over(prompts, "mass", "fact")
 
 
 def chance_of(run: Run) -> float:
+    """How often one of the options, drawn at random, is right."""
     return 1 / max(1, run.options)
 
 
@@ -75,16 +76,16 @@ def _block(run: Run) -> Block:
     said = (
         "Left: share of prompts whose most probable letter is the right one. Right: the probability that the next "
         f"token is any of the {run.options} letters, in percent of the whole vocabulary; the rest is what the model "
-        "would rather say. Dots are means over questions, each question’s templates averaged first; whiskers are 95% "
-        f"bootstrap intervals over questions, n in the table ({count(prompts['question'].n_unique())} in all). "
+        "would rather say. Dots are means over facts, each fact’s questions and templates averaged first; whiskers "
+        f"are 95% bootstrap intervals over facts, n in the table ({count(prompts['fact'].n_unique())} in all). "
         "Control: the dashed lines, chance on the left and, on the right, one half, below which a model is said not "
         "to answer in letters."
     )
     head = ("group", "answered right", "letter mass", "P(right letter)", "prompt tokens", "prompts", "n")
     table = []
     for group, right, mass, own in found:
-        p = mean_over(own, "probability", "question")
-        length = mean_over(own, "length", "question")
+        p = mean_over(own, "probability", "fact")
+        length = mean_over(own, "length", "fact")
         table.append(
             (group, portion(right), portion(mass), portion(p) if p else "none",
              f"{length.mean:,.0f}" if length else "none", count(len(own)), count(right.n))

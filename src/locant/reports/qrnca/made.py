@@ -15,28 +15,34 @@ from locant.reports.text import escape
 from locant.reports.values import command, drawn_from, plain_value
 
 _SHOWN = ("recipe", "model", "revision", "dtype", "source", "data", "questions", "prompts", "package", "seconds")
-_OPTIONS = ("mode", "contrast", "share", "common", "top", "aggregate", "seed")
-"""Settings that are options of the command line."""
+_OPTIONS = ("mode", "decimals", "contrast", "wrong", "share", "common", "top", "aggregate", "seed")
+_NAMES = {"wrong": "wrong_answers"}
+"""Settings that are options of the command line, and those that are called otherwise there."""
 UNITS = (
     ("P(right letter)", "probability that the next token is the right option’s letter; 0 to 100%"),
     ("letter mass", "probability of all letters together; 0 to 100%"),
     ("relative change", "(after − before) / before; −100% is all lost, ×2 is doubled"),
     ("ratio", "|related change| / |unrelated change|, the paper’s PCR; no unit"),
-    ("[low, high]", "95% interval, over questions: a question’s templates are averaged first"),
+    ("[low, high]", "95% interval, over facts: a fact’s questions and their templates are averaged first"),
     ("score", "attribution to P(right letter), as a share of all, times inverse cluster attribution"),
     ("Jaccard", "neurons of both groups / neurons of either; no unit"),
     ("Dice", "neurons of both groups / the mean of their numbers; no unit"),
 )
 CONTROLS = (
-    ("Unrelated questions", "of other groups, with the same neurons touched"),
-    ("Held-out template", "neurons located without the last template, judged by it"),
+    ("Unrelated questions", "of other groups and other facts, with the same neurons touched"),
+    ("Held-out template", "neurons located without a template, judged by it, each in turn"),
+    ("Seen templates", "the same neurons, judged by the templates that located them"),
     ("Held-out question", "neurons of a group located with one half of its questions, judged by the other"),
+    ("Known question", "the same neurons, judged by the half that located them"),
     ("Without ICA", "the attribution alone, not weighed by how few clusters share the neuron"),
     ("With common neurons", "neurons of many clusters are left in"),
     ("Knowledge neurons", "after Dai et al. 2022: credited in every template"),
+    ("Its strongest", "of QRNCA’s neurons as few as there are knowledge neurons"),
     ("Activation", "the highest |activation|, as many as QRNCA’s"),
-    ("Random neurons", "as many as QRNCA’s"),
+    ("Random neurons", "as many as QRNCA’s, of the same layers; of a group three sets"),
     ("Shuffled questions", "groups of the same sizes, drawn from all questions"),
+    ("Shuffled blocks", "groups of other relations, or a fact’s questions among its groups"),
+    ("Pools", "no neurons, random ones, or another group’s, in the place of a group’s own"),
 )
 
 
@@ -110,7 +116,7 @@ def commands(run: Run) -> tuple[str, str]:
         "dtype": run.manifest.get("dtype"),
         "data": run.manifest.get("source"),
         **drawn_from(run.manifest),
-        **{name: run.settings.get(name) for name in _OPTIONS},
+        **{_NAMES.get(name, name): run.settings.get(name) for name in _OPTIONS},
         "setting": {f"dai.{name}": value for name, value in given.items()} if isinstance(given, Mapping) else None,
         "out": "RUN",
     }

@@ -11,32 +11,39 @@ from pathlib import Path
 import polars as pl
 
 from locant.reports.means import values
-from locant.reports.qrnca.names import ALL, EVALUATIONS, IN_SAMPLE, METHODS
+from locant.reports.qrnca.names import ALL, BESIDE, EVALUATIONS, METHODS
 from locant.reports.runs import finished, table_of
 from locant.types import Interval
 
 RECIPE = "qrnca"
 TEXT, WHOLE, REAL, TRUTH = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
 _QUESTION = {"question": TEXT, "group": TEXT}
+_FACT = {"question": TEXT, "fact": TEXT, "group": TEXT}
 _UNIT = {"layer": WHOLE, "neuron": WHOLE}
 _BETWEEN = {"low": REAL, "high": REAL}
 _TOUCHED = {"evaluation": TEXT, "operation": TEXT}
 _COLUMNS: dict[str, dict[str, pl.DataType]] = {
-    "questions": {**_QUESTION, "text": TEXT, "answer": TEXT, "prompts": WHOLE},
-    "prompts": {**_QUESTION, "template": TEXT, "letter": TEXT, "predicted": TEXT, "right": TRUTH,
+    "questions": {**_FACT, "relation": TEXT, "text": TEXT, "answer": TEXT, "prompts": WHOLE},
+    "prompts": {**_FACT, "template": TEXT, "options": WHOLE, "letter": TEXT, "predicted": TEXT, "right": TRUTH,
                 "probability": REAL, "mass": REAL, "length": REAL},
     "clusters": {**_QUESTION, **_UNIT},
+    "wrong": {**_QUESTION, "place": WHOLE, "right": WHOLE, "wrong": WHOLE, "jaccard": REAL, "another": REAL},
     "common": {**_UNIT, "clusters": WHOLE, "share": REAL, "promotes": TEXT, "demotes": TEXT},
-    "changes": {"method": TEXT, **_QUESTION, "asked": TEXT, **_TOUCHED, "size": REAL, "before": REAL,
+    "changes": {"method": TEXT, **_FACT, "asked": TEXT, **_TOUCHED, "size": REAL, "matched": TRUTH, "before": REAL,
                 "after": REAL},
     "ratios": {"method": TEXT, "group": TEXT, **_TOUCHED, "related": REAL, "related_low": REAL,
                "related_high": REAL, "unrelated": REAL, "unrelated_low": REAL, "unrelated_high": REAL,
                "ratio": REAL, "ratio_low": REAL, "ratio_high": REAL, "kind": TEXT, "bounded": TRUTH, "n": WHOLE},
-    "editing": {"method": TEXT, **_TOUCHED, "turned": TEXT, "of": TEXT, "share": REAL, **_BETWEEN, "n": WHOLE},
-    "prediction": {"group": TEXT, "rule": TEXT, "accuracy": REAL, **_BETWEEN, "n": WHOLE},
+    "editing": {"method": TEXT, **_TOUCHED, "asked": TEXT, "turned": TEXT, "of": TEXT, "share": REAL, **_BETWEEN,
+                "n": WHOLE},
+    "prediction": {"group": TEXT, "pool": TEXT, "size": REAL, "rule": TEXT, "accuracy": REAL, **_BETWEEN,
+                   "n": WHOLE},
+    "gains": {"group": TEXT, "rule": TEXT, "against": TEXT, "gain": REAL, **_BETWEEN, "n": WHOLE},
     "counts": {"method": TEXT, "group": TEXT, "neurons": REAL, **_BETWEEN, "n": WHOLE},
-    "overlap": {"measure": TEXT, "first": TEXT, "second": TEXT, "observed": REAL, "expected": REAL, **_BETWEEN,
-                "p": REAL},
+    "overlap": {"measure": TEXT, "null": TEXT, "shuffled": TEXT, "first": TEXT, "second": TEXT, "observed": REAL,
+                "expected": REAL, **_BETWEEN, "p": REAL, "why": TEXT},
+    "likeness": {"kind": TEXT, "shuffled": TEXT, "jaccard": REAL, "expected": REAL, **_BETWEEN, "p": REAL,
+                 "pairs": WHOLE},
     "layers": {"group": TEXT, "layer": WHOLE, "neurons": WHOLE, "occurrences": WHOLE},
     "regions": {"group": TEXT, "layer": WHOLE, "bin": WHOLE, "start": WHOLE, "occurrences": WHOLE, "weight": REAL},
     "costs": {"stage": TEXT, "questions": WHOLE, "prompts": WHOLE, "tokens": REAL, "seconds": REAL},
@@ -68,20 +75,20 @@ class Run:
 
     @property
     def options(self) -> int:
-        """Of how many letters an answer is one, as far as the prompts show."""
-        letters = pl.concat([self["prompts"][name] for name in ("letter", "predicted")]).drop_nulls()
-        return int(letters.n_unique())
+        """Of how many letters an answer is one; 0 if that is not known."""
+        known = self["prompts"]["options"].drop_nulls().to_list()
+        return max(known, default=0)
 
     def methods(self, table: str) -> list[str]:
         """A table's methods, QRNCA first and the others in the page's order."""
         return in_order(values(self[table], "method"), tuple(METHODS))
 
     def evaluations(self, table: str) -> list[str]:
-        """A table's evaluations, held-out ones first."""
+        """A table's evaluations, each held-out one first and what it stands beside."""
         return in_order(values(self[table], "evaluation"), EVALUATIONS)
 
     def held_out(self, table: str) -> list[str]:
-        return [name for name in self.evaluations(table) if name != IN_SAMPLE]
+        return [name for name in self.evaluations(table) if name in BESIDE]
 
     def of(self, table: str, **wanted: str) -> pl.DataFrame:
         """The rows of a table with these values."""

@@ -83,15 +83,15 @@ def terms(row: Mapping[str, object]) -> Terms:
 def ratio_above(run: Run, evaluation: str, operation: str, other: str) -> int | None:
     """1 if QRNCA's ratio is surely above another method's, -1 if below, 0 if neither; None if not both measured.
 
-    Questions are resampled, each with all that was asked with its neurons under both methods; the quotient of the
-    two ratios excludes 1 in 95% of the resamples or it shows nothing.
+    Facts are resampled, each with all that was asked with its neurons under both methods; the quotient of the two
+    ratios excludes 1 in 95% of the resamples or it shows nothing.
     """
     asked = _paired(run, evaluation, operation, (QRNCA, other))
     if asked is None:
         return None
     weights = _weights(len(asked))
     logs = []
-    with np.errstate(divide="ignore", invalid="ignore"):  # resamples of questions that do not change
+    with np.errstate(divide="ignore", invalid="ignore"):  # resamples of facts that do not change
         for method in ("0", "1"):
             related, unrelated = (_changes(asked, f"{method} {side}", run, weights) for side in _SIDES)
             logs.append(np.log(np.abs(related)) - np.log(np.abs(unrelated)))
@@ -107,21 +107,21 @@ _SIDES = ("related", "unrelated")
 
 
 def _paired(run: Run, evaluation: str, operation: str, methods: tuple[str, str]) -> pl.DataFrame | None:
-    """By question, P before and after of each method and side; None if no question has all four."""
+    """By fact, P before and after of each method and side; None if no fact has all four."""
     rows = run.of("changes", evaluation=evaluation, operation=operation)
     rows = rows.filter(pl.col("before").is_finite() & pl.col("after").is_finite())
     found: pl.DataFrame | None = None
     for place, method in enumerate(methods):
         for side in _SIDES:
             own = rows.filter((pl.col("method") == method) & (pl.col("asked") == side))
-            mean = own.group_by("question").agg(
+            mean = own.group_by("fact").agg(
                 pl.col("before").mean().alias(f"{place} {side} before"),
                 pl.col("after").mean().alias(f"{place} {side} after"),
             )
-            found = mean if found is None else found.join(mean, on="question")
+            found = mean if found is None else found.join(mean, on="fact")
     if found is None or found.is_empty():
         return None
-    return found.sort("question")
+    return found.sort("fact")
 
 
 def _changes(asked: pl.DataFrame, name: str, run: Run, weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -133,10 +133,10 @@ def _changes(asked: pl.DataFrame, name: str, run: Run, weights: NDArray[np.float
 
 
 @cache
-def _weights(questions: int) -> NDArray[np.float64]:
-    """How often each question is in each resample [resample, question]; the same at every call."""
-    even = np.full(questions, 1 / questions)
-    return np.asarray(np.random.default_rng(0).multinomial(questions, even, size=RESAMPLES) / questions)
+def _weights(facts: int) -> NDArray[np.float64]:
+    """How often each fact is in each resample [resample, fact]; the same at every call."""
+    even = np.full(facts, 1 / facts)
+    return np.asarray(np.random.default_rng(0).multinomial(facts, even, size=RESAMPLES) / facts)
 
 
 def _short(ratio: float) -> str:
