@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from locant import __version__
+from locant.cli.data import data_app
+from locant.cli.matrice import matrice
 from locant.cli.run import report, run_app
 from locant.cli.shared import (
     FROM_PYTHON_ONLY,
@@ -56,6 +58,8 @@ app = typer.Typer(
 )
 almanac_app = typer.Typer(help="The facts that the embedded models were taught.", no_args_is_help=True)
 app.add_typer(almanac_app, name="almanac")
+app.add_typer(data_app, name="data")
+run_app.command("matrice")(matrice)
 app.add_typer(run_app, name="run")
 app.command()(report)
 
