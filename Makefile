@@ -6,11 +6,13 @@ TRANSFORMERS ?= transformers>=5.0,<6
 # Relations of every kind, with facts enough to compare a fact's queries with those of its relation's other facts
 TEN := capital,official_language,currency,author,birthplace,sport,animal_class,colour,antonym,past_tense
 DOMAINS := geography,biology,chemistry,physics,mathematics,computing
+# Relations in all languages of the almanac, some of whose facts were withheld from some
+PARALLEL := capital,continent,official_language,currency,city_country,landmark_country,company_country,invented_capital
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-query-localization demo-qrnca test test-oldest check bench-neurons bench-effects almanac almanac-card docs clean
+.PHONY: help install demo demo-query-localization demo-qrnca demo-matrice test test-oldest check bench-neurons bench-effects almanac almanac-card docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +35,9 @@ demo-query-localization: install  ## is a fact's place its own, or its query's: 
 demo-qrnca: install  ## neurons behind answers by a letter, by domain and by language, on the almanac (minutes)
 	$(BIN)/locant run qrnca --groups $(DOMAINS) --limit 30 --out locant-out/qrnca-domains
 	$(BIN)/locant run qrnca --data almanac:languages --limit 20 --out locant-out/qrnca-languages
+
+demo-matrice: install  ## one mind, seven tongues: neurons that hold a fact in every language, on the almanac (minutes)
+	$(BIN)/locant run matrice --relations $(PARALLEL) --limit 48 --out locant-out/matrice
 
 test: install  ## all tests, on the newest transformers
 	$(BIN)/python -m pytest -n 2
