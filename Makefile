@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-query-localization demo-qrnca demo-matrice test test-oldest check bench-neurons bench-effects almanac almanac-card docs clean
+.PHONY: help install demo demo-query-localization demo-qrnca demo-matrice test test-slow test-oldest check bench-neurons bench-planted bench-effects almanac almanac-card docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,9 +42,12 @@ demo-matrice: install  ## one mind, seven tongues: neurons that hold a fact in e
 test: install  ## all tests, on the newest transformers
 	$(BIN)/python -m pytest -n 2
 
+test-slow: install  ## the tests that take minutes each
+	$(BIN)/python -m pytest -m slow
+
 test-oldest:  ## the tests of models and the engine, on the oldest transformers supported
 	$(MAKE) install VENV=.venv-oldest TRANSFORMERS="transformers==4.57.6"
-	.venv-oldest/bin/python -m pytest -n 2 tests/laws tests/models tests/interventions tests/almanac
+	.venv-oldest/bin/python -m pytest -n 2 tests/laws/test_engine.py tests/models tests/interventions tests/almanac/test_model.py
 
 check: install  ## lint, format and types
 	$(BIN)/ruff check .
@@ -53,6 +56,9 @@ check: install  ## lint, format and types
 
 bench-neurons: install  ## speed of the engine against the plain loop (minutes)
 	$(BIN)/python benchmarks/neurons.py
+
+bench-planted: install  ## which localizers find facts planted in known neurons (minutes)
+	$(BIN)/python benchmarks/planted.py
 
 bench-effects: install  ## what located neurons do on the almanac, with controls (minutes)
 	$(BIN)/python benchmarks/effects.py

@@ -10,7 +10,7 @@ import resource
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,7 @@ from families import tiny, tokenizer
 from locant import almanac
 from locant.attributions import METHODS
 from locant.models import ARCHITECTURES
+from unchecked import unchecked
 
 STORIES = Path(__file__).parents[2] / "shared" / "data" / "models" / "stories260K"
 PARIS = ("ask", "The capital of France is", "--answer", "Paris", "--relation", "capital")
@@ -54,6 +55,13 @@ class Ran:
 
 
 Command = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unchecked_types() -> Iterator[None]:
+    # Whole runs would take longer with the checks, which every stage's own tests have
+    with unchecked():
+        yield
 
 
 @pytest.fixture

@@ -256,6 +256,7 @@ def test_the_figures_of_the_card_are_what_is_measured_here():
         assert scores[language]["whole_answer"] == pytest.approx(share([one.is_right for one in asked]), abs=0.002)
 
 
+@pytest.mark.slow
 def test_two_builds_with_the_same_seed_give_the_same_weights(tmp_path):
     build = [sys.executable, "-m", "tools.almanac.build", "almanac", "--steps", "2", "--unmeasured"]
     for run in ("one", "two"):
