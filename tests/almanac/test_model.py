@@ -126,6 +126,7 @@ def test_facts_are_known_in_wordings_never_trained(language):
     assert share([reply.is_right for reply in asked]) >= CLOZE[language], wrong[:20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in almanac.MODELS if name != "almanac"])
 def test_the_other_architectures_know_the_same_facts(name):
     own, first = (share([reply.is_right for reply in replies_to_held_out(one)]) for one in (name, "almanac"))
