@@ -397,6 +397,8 @@ def refused(ran: Ran, here: Path, *left: str) -> str:
         (("run", "qrnca", "--out", "run", "--groups", "astrology"), "no group 'astrology' in almanac; known: "),
         (("run", "qrnca", "--out", "run", "--groups", "geography"), "questions of one group are compared with"),
         ((*QRNCA, "--out", "run", "--mode", "mine"), "no mode 'mine'; there are paper, released"),
+        ((*QRNCA, "--out", "run", "--aggregate", "mean"), "no aggregate 'mean'; there are ratio-of-means, "),
+        ((*QRNCA, "--out", "run", "--data", "qrnca:."), "'.' is a folder; name one of its files of questions: none"),
         ((*QRNCA, "--out", "run", "--data", "qrnca:none.json"), "no file 'none.json'"),
         (("report", "nowhere"), "'nowhere' holds no run: it has no manifest.json"),
         (("almanac", "queries", "--relation", "planets"), "no relation 'planets' in the almanac; known: capital, "),
@@ -516,6 +518,18 @@ def test_a_command_that_makes_no_sense_is_told_so_with_code_two(
     assert (ran.code, ran.out) == (2, "")
     assert "Traceback" not in text
     assert folders(tmp_path) == []
+
+
+def test_a_command_that_is_stopped_says_that_it_can_go_on(
+    locant_: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(almanac, "queries", stop)
+    ran = locant_("almanac", "queries")
+    assert (ran.code, ran.out) == (130, "")
+    assert ran.err.splitlines()[-1].startswith("locant: stopped; a run with --out goes on where it stopped")
 
 
 def test_an_error_that_nobody_foresaw_is_one_sentence_too(

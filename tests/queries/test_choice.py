@@ -280,7 +280,7 @@ def test_a_group_of_few_answers_is_named_with_their_number() -> None:
     few = [item(f"{number}?", answer, group="trees") for number, answer in enumerate(["oak", "Oak", "elm", "yew"])]
     assert refusal(lambda: choose([*ITEMS, *few]), BadQuery) == (
         "the group 'trees' (en) has 3 different answers, too few for 4 options; "
-        "add questions to it, or ask for fewer options"
+        "add questions to it, or give each its own options"
     )
     assert len(choose(few, options=3)) == 4
 

@@ -410,7 +410,7 @@ def test_what_does_not_go_together_is_refused_and_nothing_written(tmp_path: Path
         assert not (tmp_path / "run").exists()
         return str(caught.value)
 
-    assert "there are 1 groups" in refused(*one)
+    assert "are compared with those of others, and all 2 are of" in refused(*one)
     fewer = replace(other, prompts=tuple(replace(prompt, letters=("w1", "w2")) for prompt in other.prompts))
     assert "equally many options; these have 2 to 3" in refused(*one, fewer)
     assert "equally many templates; these have 2 to 3" in refused(*one, replace(other, prompts=other.prompts[:2]))

@@ -64,12 +64,19 @@ app.add_typer(run_app, name="run")
 app.command()(report)
 
 
+STOPPED = 130
+"""The exit code of a command that was interrupted."""
+
+
 def main() -> None:
     """Run a command; an error is one sentence and exit code 1."""
     try:
         app()
-    except KeyboardInterrupt:
-        _stop("stopped", 130)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # Typer ends with 130, and without a word, where somebody has stopped it
+        if isinstance(ended, SystemExit) and ended.code != STOPPED:
+            raise
+        _stop("stopped; a run with --out goes on where it stopped when the command is given again", STOPPED)
     except Exception as error:
         if "--debug" in sys.argv:
             raise

@@ -217,7 +217,7 @@ def settings_of_localizers(
 
 def names_in(words: str | None) -> list[str] | None:
     """Names with commas between; None for all there are."""
-    return list(filter(None, words.split(","))) if words else None
+    return list(filter(None, (word.strip() for word in words.split(",")))) if words else None
 
 
 @contextmanager

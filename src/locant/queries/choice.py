@@ -177,7 +177,7 @@ def _refuse_few(one: Item, drawable: Sequence[str], different: int, options: int
     if different < options:
         raise BadQuery(
             f"{group} has {different} different answers, too few for {options} options; "
-            "add questions to it, or ask for fewer options"
+            "add questions to it, or give each its own options"
         )
     if len(drawable) < options - 1:
         raise BadQuery(

@@ -28,6 +28,9 @@ def read_qrnca(path: str | Path) -> tuple[ChoiceQuestion, ...]:
     Source: Chen, Dejl and Toni 2025, arXiv:2406.10868; github.com/tigerchen52/qrneuron, folder data.
     """
     path = Path(path)
+    if path.is_dir():
+        there = ", ".join(sorted(one.name for one in path.glob("*.json"))) or "none"
+        raise BadFile(f"{str(path)!r} is a folder; name one of its files of questions: {there}")
     if not path.is_file():
         raise BadFile(f"no file {str(path)!r}")
     try:

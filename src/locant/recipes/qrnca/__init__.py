@@ -77,7 +77,12 @@ def run_qrnca(
 def _refuse(lm: LanguageModel, questions: Sequence[ChoiceQuestion], plan: Plan) -> None:
     groups = {question.group for question in questions}
     if len(groups) < 2:
-        raise UnknownName(f"questions of one group are compared with those of others; there are {len(groups)} groups")
+        raise UnknownName(
+            f"questions of one group are compared with those of others, and all {len(questions)} are of "
+            f"{groups.pop()!r}; name their groups in a column 'group', or take more of them"
+            if groups
+            else "there are no questions"
+        )
     letters = sorted({len(prompt.letters) for question in questions for prompt in question.prompts})
     if len(letters) != 1:
         raise UnknownName(

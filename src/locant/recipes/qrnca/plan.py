@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from locant.errors import UnknownName
+from locant.evaluations.boosting import AGGREGATES
 from locant.selections.clusters import MODES
 from locant.types import Setting
 
@@ -63,6 +64,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UnknownName(f"no mode {self.mode!r}; there are {', '.join(MODES)}")
+        if self.aggregate not in AGGREGATES:
+            raise UnknownName(f"no aggregate {self.aggregate!r}; there are {', '.join(AGGREGATES)}")
         for name in ("share", "common"):
             if not 0 <= getattr(self, name) < 1:
                 raise UnknownName(f"{name} is at least 0 and less than 1, not {getattr(self, name)}")

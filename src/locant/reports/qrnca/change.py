@@ -27,10 +27,14 @@ from locant.reports.qrnca.terms import Terms, ratio_above, size_of, terms, terms
 from locant.types import Interval
 
 LEGEND = [("related", "related: questions the neurons are of"), ("square", "unrelated: of other groups, the control")]
+_CHANGE = {
+    "ratio-of-means": "(mean after − mean before) / mean before, the means over facts",
+    "mean-of-ratios": "(after − before) / before, the mean over facts",
+}
 _WHAT = (
-    "Relative change of the probability of the right letter, (after − before) / before, mean over facts, when "
-    "neurons are multiplied by 2 (boosted) or 0 (suppressed) where the answer is predicted; whiskers and brackets "
-    "are 95% bootstrap intervals over facts, given these sets of neurons (a fact’s questions in several languages "
+    "Relative change of the probability of the right letter, {}, when neurons are multiplied by 2 (boosted) or 0 "
+    "(suppressed) where the answer is predicted; whiskers and brackets are 95% bootstrap intervals over facts, given "
+    "these sets of neurons (a fact’s questions in several languages "
     "are one unit)."
 )
 _RATIO = (
@@ -46,6 +50,11 @@ _ABOUT = {
     IN_SAMPLE: "In sample: the very prompts that the neurons were located with, as the paper seems to do; "
     "such changes overstate.",
 }
+
+
+def _what(run: Run) -> str:
+    """What the bars are, by the way the run joins its facts."""
+    return _WHAT.format(_CHANGE[str(run.settings.get("aggregate", "ratio-of-means"))])
 
 
 def sections(run: Run) -> Iterator[Section]:
@@ -96,10 +105,11 @@ def _by_method(run: Run, evaluation: str, key: str) -> Block:
         everywhere, f"change-{key}",
     )  # fmt: skip
     said = (
-        f"{_WHAT} {_about(evaluation)} Related: the questions that the neurons are of; control: as many questions of "
-        f"other groups, with the same neurons touched. {_RATIO} Other methods are controls too: two ablations, the "
-        "knowledge neurons of Dai et al. (KN) and QRNCA’s strongest, as few as these, the most active neurons, and "
-        f"random ones, as many as QRNCA’s of the same layers{_unmatched(run, evaluation)}. n in the table."
+        f"{_what(run)} {_about(evaluation)} Related: the questions that the neurons are of; control: as many "
+        f"questions of other groups, with the same neurons touched. {_RATIO} Other methods are controls too: "
+        "two ablations, the knowledge neurons of Dai et al. (KN) and QRNCA’s strongest, as few as these, the most "
+        f"active neurons, and random ones, as many as QRNCA’s of the same layers{_unmatched(run, evaluation)}. "
+        "n in the table."
     )
     head = ("method", "operation", "neurons", "related", "unrelated", "ratio", "QRNCA’s ratio is", "n")
     table = [
@@ -135,8 +145,8 @@ def _by_group(run: Run, evaluation: str, key: str) -> Block:
         everywhere, f"groups-{key}",
     )  # fmt: skip
     said = (
-        f"The same for QRNCA’s neurons by the group of their questions. {_WHAT} {_about(evaluation)} Control: as "
-        f"many questions of other groups. {_RATIO} n in the table, which has every method."
+        f"The same for QRNCA’s neurons by the group of their questions. {_what(run)} {_about(evaluation)} "
+        f"Control: as many questions of other groups. {_RATIO} n in the table, which has every method."
     )
     head = ("group", "method", "operation", "related", "unrelated", "ratio", "n")
     table = [

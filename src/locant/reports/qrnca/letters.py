@@ -94,10 +94,15 @@ def _block(run: Run) -> Block:
 
 
 def _heading(found: list[tuple[str, Interval, Interval, pl.DataFrame]], chance: float) -> str:
-    above = [group for group, right, _, _ in found if right.n >= LEAST and right.low > chance]
+    judged = [right for _, right, _, _ in found if right.n >= LEAST]
+    above = [right for right in judged if right.low > chance]
     rights = [right.mean for _, right, _, _ in found]
     span = f"{share(min(rights))} to {share(max(rights))}" if len(rights) > 1 else share(rights[0])
     low = [group for group, _, mass, _ in found if mass.mean < HALF]
     silent = f"; in {len(low)} the letters have less than half of the probability" if low else ""
-    groups = "groups" if len(found) > 1 else "group"
-    return f"Right answers: {span} by group, above chance in {len(above)} of {len(found)} {groups}{silent}"
+    groups = "groups" if len(judged) > 1 else "group"
+    said = (
+        f"above chance in {len(above)} of {len(judged)} {groups}" if judged else f"each of fewer than {LEAST} facts"
+    )
+    few = f" of {LEAST} facts or more" if 0 < len(judged) < len(found) else ""
+    return f"Right answers: {span} by group, {said}{few}{silent}"
