@@ -15,24 +15,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+import polars as pl
 import torch
 
 import locant
 from locant import almanac
+from locant.attributions import attribute
 from locant.interventions.tuning import tuned
 from locant.models import LanguageModel
 from locant.queries.parallel import ParallelFact, gather_parallel
 from locant.recipes.matrice import Plan
 from locant.recipes.matrice.judged import sharing_rows
-from locant.recipes.matrice.located import OWN, Asked, locate, part, sets_in
+from locant.recipes.matrice.located import Asked, locate, part, parted, sets_in
 from locant.recipes.matrice.touched import touch
+from locant.selections.across_languages import language_agnostic
+from locant.selections.uncertainty import by_language, over_queries
 from locant.types import Selection
 
 LANGUAGES = ("en", "zh")  # which share neither answers nor subjects
 LOCALIZERS = ("dai", "sig", "amig", "gradient_x_activation", "activation")
 MODES = ("shared", "specific", "one language")
-PLACES = ((0, 1), (1, 1), (2, 1), (3, 4), (4, 4))
-"""Seed and number of the neurons planted in."""
+SEEDS = range(5)
+NAMES, NUMBERS = ("fact", "set", "operation", "language", "asked"), ("before", "after", "size")
+SIZE = 4
+"""Neurons planted in for one language; for two languages one neuron, which both must then use."""
 
 
 def main() -> None:
@@ -44,8 +50,8 @@ def main() -> None:
         for fact, stack, chosen in planted(lm, mode, parser.parse_args().facts):
             with stack:
                 one, _ = part(lm, fact)
-                expected = {"shared": LANGUAGES, "specific": LANGUAGES, "one language": LANGUAGES[:1]}[mode]
-                taken = set(one.known) == set(expected)
+                # Of a fact planted for one language, the other may come to know it: that verdict can be wrong
+                taken = set(LANGUAGES[:1] if mode == "one language" else LANGUAGES) <= set(one.known)
                 for localizer in LOCALIZERS:
                     count = found.setdefault((mode, localizer), Counter())
                     count["plantings"] += 1
@@ -65,8 +71,8 @@ def planted(
     facts = gather_parallel(queries, LANGUAGES)[: 2 * count]
     for fact, other in zip(facts[:count], facts[count:], strict=True):
         new = renamed(fact, other.answers)
-        for (seed, size), (next_seed, next_size) in zip(PLACES, (*PLACES[1:], PLACES[0]), strict=True):
-            first, second = neurons(lm, seed, size), neurons(lm, 10 + next_seed, next_size)
+        for seed in SEEDS:
+            first, second = neurons(lm, seed, 1 if mode == "shared" else SIZE), neurons(lm, 10 + seed, SIZE)
             stack = ExitStack()
             if mode == "shared":
                 teach(lm, stack, new, LANGUAGES, first)
@@ -108,23 +114,38 @@ def teach(lm: LanguageModel, stack: ExitStack, fact: ParallelFact, taught: Seque
 def judge(lm: LanguageModel, one: Asked, mode: str, localizer: str, chosen: Mapping[str, Selection]) -> Iterator[str]:
     """What is counted of one planting."""
     yield "taken"
-    if len(one.known) < 2:
-        # The other language is not known: there is nothing to locate, and the verdict is 'absent' for it
-        yield from ("verdicts", "right")
-        return
-    plan = Plan(localizer=localizer, random_sets=1)
-    table = locate(lm, one, neurons(lm, 99, 1), plan)
-    sets = sets_in(table, [one], (lm.layers, lm.neurons), lm.provenance("planted", {}))[one.fact.uid]
+    plan = Plan(localizer=localizer, random_sets=1, draws=1)
     for language, own in chosen.items():
-        located = set(map(tuple, sets[OWN + language].units.tolist()))
+        located = set(map(tuple, of_language(lm, one, language, plan).units.tolist()))
         for unit in own.units.tolist():
             yield "places"
             if tuple(unit) in located:
                 yield "found"
-    for row in sharing_rows(touch(lm, one, {}, sets), [one], {}):
+    expected = dict.fromkeys(LANGUAGES, mode)
+    if mode == "one language":
+        expected = dict(zip(LANGUAGES, ("alone", "absent"), strict=True))
+    for row in sharing_rows(suppressed(lm, one, plan), [one], {}):
         yield "verdicts"
-        if row["verdict"] == mode:
+        if row["verdict"] == expected[str(row["language"])]:
             yield "right"
+
+
+def of_language(lm: LanguageModel, one: Asked, language: str, plan: Plan) -> Selection:
+    """A language's own neurons, as the recipe takes them, whether or not another language knows the fact."""
+    queries = one.locate[language]
+    found = attribute(lm, queries, plan.localizer, **plan.settings)  # type: ignore[arg-type]
+    own = by_language(over_queries({language: found.scores}), plan.lambda_q)[0]
+    return language_agnostic(own, queries, size=plan.size)
+
+
+def suppressed(lm: LanguageModel, one: Asked, plan: Plan) -> pl.DataFrame:
+    """What the fact's sets take, of a fact that two languages know; else nothing is located."""
+    if len(one.known) < 2:
+        texts, numbers = dict.fromkeys(NAMES, pl.String()), dict.fromkeys(NUMBERS, pl.Float64())
+        return pl.DataFrame(schema=pl.Schema([*texts.items(), *numbers.items()]))
+    found, _ = parted(locate(lm, one, neurons(lm, 99, 1), plan))
+    sets = sets_in(found, [one], (lm.layers, lm.neurons), lm.provenance("planted", {}))[one.fact.uid]
+    return touch(lm, one, {}, sets)
 
 
 if __name__ == "__main__":

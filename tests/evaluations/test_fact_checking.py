@@ -18,17 +18,14 @@ from locant import almanac
 from locant.errors import UnknownName
 from locant.evaluations import fact_checking
 from locant.evaluations.fact_checking import (
-    Statement,
     baseline_scores,
     best_threshold,
     check_facts,
     fact_scores,
-    facts_of,
     relation_neurons,
     scores_by_set,
-    split_facts,
-    statements,
 )
+from locant.evaluations.statements import Statement, facts_of, split_facts, statements
 from locant.models import LanguageModel
 from locant.types import Fact, Provenance, Query, Selection
 

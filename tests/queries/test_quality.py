@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from locant.errors import BadQuery, UnknownName
+from locant.queries.datasheet import datasheet
 from locant.queries.mlama import read_mlama
 from locant.queries.parallel import gather_parallel
 from locant.queries.paraphrases import read_paraphrases, sift_paraphrases
 from locant.queries.quality import (
     FAMILIES,
-    datasheet,
     drop_ambiguous,
     drop_duplicates,
     drop_leaked,

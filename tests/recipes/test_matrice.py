@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ import locant
 from families import tiny
 from locant import almanac
 from locant.attributions import attribute
+from locant.cli.matrice import matrice as matrice_command
 from locant.errors import BadFile, UnknownName
 from locant.evaluations import read_answers
 from locant.interventions import scale, update
@@ -25,12 +27,14 @@ from locant.interventions.tuning import tuned
 from locant.models import LanguageModel
 from locant.models.weights import fingerprint
 from locant.queries.parallel import ParallelFact, gather_parallel
+from locant.recipes.data import can_be_asked
 from locant.recipes.matrice import SETS, Plan, run_matrice
-from locant.recipes.matrice.edited import changes, edit
-from locant.recipes.matrice.judged import sharing_rows, verdict
-from locant.recipes.matrice.located import OTHERS, OWN, Asked, locate, part, sets_in
+from locant.recipes.matrice.edited import best_size, changes, edit
+from locant.recipes.matrice.judged import layer_rows, overlap_rows, sharing_rows, size_rows, verdict
+from locant.recipes.matrice.located import Asked, locate, part, parted, sets_in, with_peers
+from locant.recipes.matrice.plan import OTHERS, OWN, control_of, kind_of
 from locant.recipes.matrice.touched import touch, unrelated
-from locant.recipes.parallel import select_parallel, taught_in
+from locant.recipes.parallel import halves, known, select_parallel, taught_in
 from locant.types import Query, Selection
 
 LANGUAGES = ("en", "fr", "zh")
@@ -41,7 +45,7 @@ PLAN = Plan(
 TABLES = {
     "answers", "facts", "known", "neurons", "stability", "agreement", "layers", "overlap", "costs", "touched",
     "changes", "transfer", "sharing", "verdicts", "enhanced", "recovery", "edited", "matrix", "injected", "injection",
-    "degenerate", "checking",
+    "degenerate", "checking", "located", "sizes", "datasheet", "left_out", "chosen",
 }  # fmt: skip
 
 
@@ -77,7 +81,7 @@ def nothing(lm: LanguageModel) -> Selection:
 
 
 def sets_of(lm: LanguageModel, one: Asked) -> dict[str, Selection]:
-    found = locate(lm, one, nothing(lm), PLAN)
+    found, _ = parted(locate(lm, one, nothing(lm), PLAN))
     return sets_in(found, [one], (lm.layers, lm.neurons), lm.provenance("hand", {}))[one.fact.uid]
 
 
@@ -100,9 +104,11 @@ def test_every_set_of_a_fact_is_of_one_size(run: Path) -> None:
     neurons = table(run, "neurons")
     sizes = neurons.group_by("fact", "set").len()
     names = set(sizes["set"])
-    assert set(SETS) - {"random"} <= names and {"random 1", "random 2"} <= names
+    assert set(SETS) - {"random", "random like union", "another fact's"} <= names
+    assert {f"{kind} {draw}" for kind in ("random", "random like union") for draw in (1, 2)} <= names
     assert {f"{OWN}{language}" for language in LANGUAGES} <= names
-    # Of few languages' sets, fewer neurons may pass in any
+    # Of few languages' sets, fewer neurons may pass in any; and a set may be empty
+    sizes = neurons.filter(pl.col("neuron").is_not_null()).group_by("fact", "set").len()
     assert set(sizes.filter(~pl.col("set").is_in(["intersection", "language neurons"]))["len"]) == {PLAN.size}
     assert sizes["len"].max() == PLAN.size
 
@@ -183,6 +189,62 @@ def test_neurons_of_the_others_owe_nothing_to_the_language(asked: list[Asked]) -
     assert units(before[OWN + "fr"]) != units(after[OWN + "fr"])
 
 
+def emptied(found: pl.DataFrame) -> pl.DataFrame:
+    """What is located, had languages agreed on no neuron."""
+    of_it = found.filter(pl.col("set") == "matrice")
+    nothing_in_it = of_it.head(1).with_columns(
+        pl.lit(None).cast(of_it[name].dtype).alias(name) for name in of_it.columns[2:8]
+    )
+    return pl.concat([nothing_in_it, found.filter(pl.col("set") != "matrice")])
+
+
+def test_where_languages_agree_on_no_neuron_the_set_is_empty_and_left_out(asked: list[Asked]) -> None:
+    lm, one = locant.load("almanac"), next(each for each in asked if len(each.known) == 3)
+    found = emptied(parted(locate(lm, one, nothing(lm), PLAN))[0])
+    assert found.row(0, named=True)["layer"] is None
+    sets = sets_in(found, [one], (lm.layers, lm.neurons), lm.provenance("hand", {}))[one.fact.uid]
+    assert len(sets["matrice"]) == 0 and len(sets["union"]) == len(sets["random 1"]) == PLAN.size
+    assert "matrice" not in set(touch(lm, one, {}, sets)["set"])
+    rows = {str(row["set"]): row for row in size_rows(found, PLAN)}
+    assert (rows["matrice"]["without"], rows["matrice"]["mean"]) == (1.0, 0.0)
+    assert {(row["set"], row["layer"]) for row in layer_rows(found, lm.layers) if row["neurons"]}.isdisjoint(
+        ("matrice", layer) for layer in range(lm.layers)
+    )
+
+
+def test_neurons_with_a_score_above_zero_are_counted_in_each_kind_of_set(run: Path) -> None:
+    above = dict(table(run, "sizes").select("set", "mean").iter_rows())
+    assert above["by deviation"] <= above["matrice"] <= PLAN.size and above["random"] is None
+    neurons = table(run, "neurons").filter(pl.col("set") == "matrice")
+    counted = neurons.group_by("fact").agg((pl.col("weight") > 0).sum())["weight"].mean()
+    assert above["matrice"] == pytest.approx(counted)
+
+
+def test_random_sets_have_the_layers_of_the_set_they_are_the_control_of(run: Path) -> None:
+    layers = table(run, "neurons").drop_nulls("layer").group_by("fact", "set", "layer").len()
+    for name, control in (("matrice", "random 1"), ("union", "random like union 2")):
+        one, other = (
+            layers.filter(pl.col("set") == which).drop("set").sort("fact", "layer") for which in (name, control)
+        )
+        assert one.equals(other)
+
+
+def test_another_fact_s_set_is_of_the_relation_and_known_where_the_fact_is(asked: list[Asked]) -> None:
+    lm = locant.load("almanac")
+    known = [each for each in asked if len(each.known) > 1]
+    found = {each.fact.uid: sets_of(lm, each) for each in known}
+    for one in known:
+        own = with_peers(found, asked)[one.fact.uid]
+        peers = [
+            each
+            for each in known
+            if each is not one and each.fact.relation == one.fact.relation and set(one.known) <= set(each.known)
+        ]
+        assert ("another fact's" in own) == bool(peers)
+        if peers:
+            assert any(units(own["another fact's"]) == units(found[each.fact.uid]["matrice"]) for each in peers)
+
+
 def test_unrelated_queries_are_of_other_relations_and_of_the_asked_language(asked: list[Asked]) -> None:
     for one in asked:
         for language, queries in unrelated(asked, one, 3, 0).items():
@@ -223,9 +285,79 @@ def test_no_neighbour_of_a_change_has_the_new_object_for_its_own(asked: list[Ask
 
 
 def test_all_that_is_taught_trains_as_many_parameters_but_for_all_neurons_and_adapters(run: Path) -> None:
-    trained = dict(table(run, "injected").group_by("set").agg(pl.col("parameters").first()).iter_rows())
+    injected = table(run, "injected").filter(pl.col("kind") == "overwrite")
+    trained = dict(injected.group_by("set").agg(pl.col("parameters").first()).iter_rows())
     assert trained["matrice"] == trained["random 1"] == trained["own of the language"]
     assert trained["all neurons"] > 10 * trained["matrice"]
+
+
+def test_a_new_fact_is_taught_in_a_language_that_does_not_know_it_and_is_its_own_answer(run: Path) -> None:
+    rows = table(run, "injected").filter(pl.col("kind") == "new")
+    known = dict(table(run, "facts").select("fact", "known").iter_rows())
+    assert len(rows) and all(source not in known[fact] for fact, source in rows.select("fact", "source").iter_rows())
+    related = rows.filter(pl.col("asked") == "related")
+    answers = table(run, "answers").select("query", "probability")
+    own = related.join(answers, on="query")
+    assert own["new_before"].to_list() == pytest.approx(own["probability"].to_list(), rel=1e-3, abs=1e-7)
+    taught = related.filter((pl.col("language") == pl.col("source")) & (pl.col("set") == "all neurons"))
+    assert taught["new_after"].mean() > taught["new_before"].mean()  # type: ignore[operator]
+
+
+def test_what_is_changed_is_read_in_every_language_with_those_apart_that_did_not_know_it(run: Path) -> None:
+    known = dict(table(run, "facts").select("fact", "known").iter_rows())
+    for name in ("edited", "injected"):
+        rows = table(run, name).filter(pl.col("asked") == "related")
+        assert set(rows["language"]) == set(LANGUAGES)
+        assert all((row["language"] in known[row["fact"]]) == row["known"] for row in rows.iter_rows(named=True))
+    pooled = set(table(run, "injection").filter(pl.col("source") == "any")["language"])
+    assert pooled == {"the same", "others", "others, not known"}
+
+
+def test_the_size_of_an_edit_weighs_what_it_wins_like_what_it_costs() -> None:
+    def row(size: float, asked: str, says_new: bool, kept: bool, language: str = "en") -> dict[str, object]:
+        return {"lambda": size, "asked": asked, "says_new": says_new, "kept": kept, "fact": "f", "source": "en",
+                "language": language}  # fmt: skip
+
+    rows = [row(1.0, "related", True, False), row(1.0, "neighbour", False, False), row(1.0, "unrelated", False, True)]
+    rows += [
+        row(2.0, "related", True, False),
+        row(2.0, "neighbour", False, False),
+        row(2.0, "unrelated", False, False),
+    ]
+    rows += [row(0.5, "related", False, True), row(0.5, "neighbour", False, True), row(0.5, "unrelated", False, True)]
+    rows += [row(2.0, "unrelated", False, True, "fr")] * 9  # read elsewhere, which has no part in it
+    best = best_size(pl.DataFrame(rows))
+    assert best is not None and (best["lambda"], best["success"], best["kept"]) == (1.0, 1.0, 0.5)
+
+
+# Tables
+
+
+def test_two_facts_are_paired_within_their_relation_and_by_the_answers_of_the_row(asked: list[Asked]) -> None:
+    lm = locant.load("almanac")
+    known = [each for each in asked if {"en", "fr"} <= set(each.known)]
+    sets = {each.fact.uid: sets_of(lm, each) for each in known}
+    rows = [row for row in overlap_rows(sets, known, PLAN) if (row["first"], row["second"]) == ("en", "fr")]
+    assert all(row["family"] and row["script"] for row in rows)
+    for row in rows:
+        some = [
+            each for each in known if row["same_answer"] in (None, each.fact.answers["en"] == each.fact.answers["fr"])
+        ]
+        each_expected = []
+        for one in some:
+            own = units(sets[one.fact.uid]["own: en"])
+            others = [units(sets[x.fact.uid]["own: fr"]) for x in known if x.fact.relation == one.fact.relation]
+            each_expected.append(sum(len(own & theirs) / len(own | theirs) for theirs in others) / len(others))
+        assert row["expected"] == pytest.approx(sum(each_expected) / len(each_expected), abs=0.03)
+
+
+def test_a_set_s_name_without_its_draw_and_the_control_that_has_its_layers() -> None:
+    named = {"random 12": "random", "random like union 2": "random like union", "random like x": "random like x"}
+    assert {name: kind_of(name) for name in (*named, "own: en")} == {**named, "own: en": "own: en"}
+    assert {control_of(name) for name in ("union", "own: en", "others than: fr", "intersection")} == {
+        "random like union"
+    }
+    assert {control_of(name) for name in ("matrice", "another fact's", "no query term")} == {"random"}
 
 
 # Verdicts
@@ -235,11 +367,11 @@ def test_all_that_is_taught_trains_as_many_parameters_but_for_all_neurons_and_ad
     ("known", "own", "theirs", "expected"),
     [
         (False, None, [], "absent"),
-        (True, None, [], "specific"),
+        (True, None, [], "alone"),
         (True, 0.05, [0.9], "unclear"),
         (True, 0.8, [0.1, 0.4], "shared"),
         (True, 0.8, [0.1, 0.39], "specific"),
-        (True, 0.8, [], "specific"),
+        (True, 0.8, [], "alone"),
     ],
 )
 def test_a_verdict_holds_what_others_take_against_what_its_own_take(
@@ -280,9 +412,9 @@ def some_neurons(lm: LanguageModel, seed: int, count: int) -> Selection:
 def verdicts(lm: LanguageModel, fact: ParallelFact) -> dict[str, str]:
     one, _ = part(lm, fact)
     if len(one.known) < 2:
-        return {language: "specific" if language in one.known else "absent" for language in one.fact.languages}
+        return {language: "alone" if language in one.known else "absent" for language in one.fact.languages}
     plan = replace(PLAN, size=20, random_sets=1)
-    found = locate(lm, one, nothing(lm), plan)
+    found, _ = parted(locate(lm, one, nothing(lm), plan))
     sets = sets_in(found, [one], (lm.layers, lm.neurons), lm.provenance("hand", {}))[one.fact.uid]
     touched = touch(lm, one, {}, sets)
     return {str(row["language"]): str(row["verdict"]) for row in sharing_rows(touched, [one], {})}
@@ -294,21 +426,35 @@ def plant(lm: LanguageModel, stack: ExitStack, fact: ParallelFact, taught: Seque
     stack.enter_context(tuned(lm, lessons, chosen, **settings))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("subject", "other"), [("japan", "egypt"), ("peru", "italy")])
-def test_a_fact_planted_in_one_neuron_for_two_languages_is_called_shared(subject: str, other: str) -> None:
-    lm, fact = locant.load("almanac"), renamed(subject, other)
-    with ExitStack() as stack:
-        plant(lm, stack, fact, ("en", "zh"), some_neurons(lm, 0, 1))
-        assert verdicts(lm, fact) == {"en": "shared", "zh": "shared"}
+SEEDS = range(4)
 
 
-@pytest.mark.parametrize(("subject", "other"), [("japan", "egypt"), ("peru", "italy")])
-def test_a_fact_planted_in_neurons_of_each_language_is_called_specific(subject: str, other: str) -> None:
-    lm, fact = locant.load("almanac"), renamed(subject, other)
+def planted_verdicts(
+    lm: LanguageModel, plantings: Sequence[tuple[Sequence[str], Selection]]
+) -> dict[str, str] | None:
+    """The verdicts on a fact planted so; None if the model does not take it up."""
+    fact = renamed("japan", "egypt")
     with ExitStack() as stack:
-        plant(lm, stack, fact, ("en",), some_neurons(lm, 2, 1))
-        plant(lm, stack, fact, ("zh",), some_neurons(lm, 3, 4))
-        assert verdicts(lm, fact) == {"en": "specific", "zh": "specific"}
+        for taught, chosen in plantings:
+            plant(lm, stack, fact, taught, chosen)
+        found = verdicts(lm, fact)
+    return None if "absent" in found.values() else found
+
+
+@pytest.mark.parametrize(("expected", "least"), [("shared", 0.5), ("specific", 0.75)])
+def test_facts_planted_for_two_languages_are_mostly_called_what_they_are(expected: str, least: float) -> None:
+    """In one random neuron for both, or in four others for each, whatever the draw.
+
+    Sharing is missed more often: of the first eight draws seven are taken up, and four of these are called shared.
+    """
+    lm = locant.load("almanac")
+    called: list[str] = []
+    for seed in SEEDS:
+        own = [(("en",), some_neurons(lm, seed, 4)), (("zh",), some_neurons(lm, 10 + seed, 4))]
+        found = planted_verdicts(lm, [(("en", "zh"), some_neurons(lm, seed, 1))] if expected == "shared" else own)
+        called += list((found or {}).values())
+    assert len(called) >= 4  # two plantings or more are taken up
+    assert called.count(expected) >= least * len(called)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -317,7 +463,7 @@ def test_a_fact_planted_in_one_language_is_absent_from_the_other(language: str) 
     other = "zh" if language == "en" else "en"
     with ExitStack() as stack:
         plant(lm, stack, fact, (language,), some_neurons(lm, 3, 4))
-        assert verdicts(lm, fact) == {language: "specific", other: "absent"}
+        assert verdicts(lm, fact) == {language: "alone", other: "absent"}
 
 
 # Going on, other models, refusals
@@ -338,7 +484,7 @@ def test_a_stopped_run_goes_on_where_it_stopped_and_ends_in_the_same_tables(run:
     there = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "units").iterdir()}
     run_into(tmp_path / "run")
     assert all(path.stat().st_mtime_ns == when for path, when in there.items())
-    for name in TABLES - {"costs", "neurons"}:  # those hold seconds
+    for name in TABLES - {"costs", "neurons", "located"}:  # those hold seconds
         assert table(tmp_path / "run", name).equals(table(run, name)), name
     with pytest.raises(BadFile, match=r"holds a run with lambda_q 1\.0, this one has 0\.0"):
         run_into(tmp_path / "run", replace(PLAN, lambda_q=0.0))
@@ -349,10 +495,13 @@ def in_the_model_s_own_words(lm: LanguageModel, prompt: str, **names: str) -> Qu
     mask = " [MASK]" if lm.architecture.kind == "masked" else ""
     one = locant.query(prompt + mask, "w1", uid=f"{prompt}/{names['language']}", **names)  # type: ignore[arg-type]
     said = lm.text_of([int(read_answers(lm, [one]).said[0])]).strip()
-    return replace(one, answer=said, fact=replace(one.fact, object=said)) if said else None
+    if not said:
+        return None
+    made = replace(one, answer=said, fact=replace(one.fact, object=said))
+    return made if can_be_asked(lm, made) else None
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "t5"])
 def test_it_runs_on_every_shape_of_model(name: str, tmp_path: Path) -> None:
     lm = tiny(name)
     made = []
@@ -365,8 +514,11 @@ def test_it_runs_on_every_shape_of_model(name: str, tmp_path: Path) -> None:
     plan = replace(PLAN, size=4, localizer="gradient_x_activation")
     run = run_matrice(lm, gather_parallel(made, ("en", "fr"), least=2), tmp_path / "run", plan, source="mine")
     assert set(table(run, "facts")["known"].explode()) == {"en", "fr"}
-    sizes = table(run, "neurons").filter(pl.col("set") == "matrice").group_by("fact").len()
+    sizes = table(run, "neurons").filter(pl.col("set") == "union").group_by("fact").len()
     assert set(sizes["len"]) == {4}
+    left = table(run, "left_out")
+    assert left["set"].to_list() == ["language neurons"] if name == "t5" else not len(left)
+    assert ("language neurons" in set(table(run, "neurons")["set"])) == (name != "t5")
 
 
 def test_what_makes_no_sense_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -388,7 +540,23 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(tmp_path: Pat
             Plan(**settings)  # type: ignore[arg-type]
 
 
+def test_the_command_does_what_a_plan_does_by_itself() -> None:
+    asked = {name: each.default for name, each in inspect.signature(matrice_command).parameters.items()}
+    own = Plan().plain()
+    assert {name: asked[name] for name in own if name != "settings"} == {
+        name: value for name, value in own.items() if name != "settings"
+    }
+
+
 # Facts
+
+
+def test_a_fact_is_drawn_by_the_queries_that_locate_alone() -> None:
+    lm, fact = locant.load("almanac"), facts()[0]
+    locating, judging = halves(fact)
+    wrong = {language: tuple(replace(one, answer="?") for one in some) for language, some in judging.items()}
+    changed = replace(fact, queries={language: locating[language] + wrong[language] for language in fact.languages})
+    assert known(lm, changed) == known(lm, fact) == part(lm, fact)[0].known
 
 
 def test_facts_are_drawn_from_those_taught_everywhere_and_those_taught_somewhere() -> None:

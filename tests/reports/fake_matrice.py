@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from locant.recipes.matrice import Plan
+from locant.recipes.matrice.judged import verdict_rows
+
 RELATIONS = ("capital", "currency")
 MANY = ("en", "fr", "de", "es", "it", "pt", "nl", "ru", "pl", "tr", "fi", "hu", "ja", "ko", "zh", "vi", "ar")
 LAYERS = 4
@@ -29,6 +32,8 @@ class Truth:
         here, elsewhere: share of queries that say the new answer after a change, there and in other languages.
         recovered: share of failed queries that come right when scaled.
         kept: Jaccard index of the set with one chosen anew.
+        held_out: without neurons located in all languages but the one that is read.
+        another: without the set of another fact.
         taught: whether the run knows where facts were taught.
         hostile: put into every name and text but those of languages.
     """
@@ -42,6 +47,8 @@ class Truth:
     elsewhere: float = 0.5
     recovered: float = 0.7
     kept: float = 0.7
+    held_out: float = -0.3
+    another: float = -0.02
     taught: bool = True
     languages: Sequence[str] = ("en", "fr", "zh")
     facts: int = 7
@@ -64,6 +71,12 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
         "overlap": list(made.overlap()),
         "touched": list(made.touched()),
         "sharing": list(made.sharing()),
+        "sizes": list(made.sizes()),
+        "verdicts": list(verdict_rows(list(made.sharing()), Plan())),
+        "left_out": [],
+        "chosen": [
+            {"lambda1": 1.0, "lambda2": 2.0, "how": "swept", "apart": True, "facts": 3, "success": 0.8, "kept": 0.9}
+        ],
         "lambdas": list(made.lambdas()),
         "edited": list(made.edited()),
         "injected": list(made.injected()),
@@ -82,7 +95,7 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
 
 def _manifest(truth: Truth) -> Row:
     settings = {
-        "localizer": "amig", "settings": {"steps": 3}, "lambda_q": 1.0, "lambda_l": 1.0, "rule": "deviation",
+        "localizer": "amig", "settings": {"steps": 3}, "lambda_q": 1.0, "lambda_l": 1.0, "rule": "entropy",
         "weights": "equal", "share": 0.2, "size": 20, "draws": 50, "random_sets": 2, "edited": 7, "injected": 7,
         "enhanced": 40, "paired": 4, "sources": 2, "lambda1": None, "lambda2": 2.0, "steps": 40, "rate": 0.01,
         "seed": truth.seed,
@@ -154,11 +167,14 @@ class _Made:
         """By set, what suppressing it changes in a language of its own or in any."""
         plain = ("no query term", "no language term", "no uncertainty", "one query", "intersection", "union")
         own = {f"own: {language}": self.truth.own for language in self._of(fact)}
-        others = {f"others than: {language}": self.truth.cross for language in self._of(fact)}
+        others = {f"others than: {language}": self.truth.held_out for language in self._of(fact)}
         rest = dict.fromkeys(plain, self.truth.plain) | {
             "language neurons": -0.02,
             "random 1": 0.0,
             "random 2": -0.01,
+            "random like union 1": 0.0,
+            "another fact's": self.truth.another,
+            "by deviation": self.truth.plain,
         }
         return {"matrice": self.truth.agnostic, **rest, **own, **others}
 
@@ -209,36 +225,47 @@ class _Made:
             family = {first, second} <= set(MANY[:9])
             for same in (None, False, True) if {first, second} == set(self.languages[:2]) else (None, False):
                 mean = 0.2 if same else 0.05
-                yield {"first": first, "second": second, "family": family, "same_answer": same, "mean": mean,
-                       "low": mean - 0.02, "high": mean + 0.02, "n": 8, "expected": 0.02,
+                yield {"first": first, "second": second, "family": family, "script": family, "same_answer": same,
+                       "mean": mean, "low": mean - 0.02, "high": mean + 0.02, "n": 8, "expected": 0.02,
                        "p": 0.01 if same is None else None}  # fmt: skip
 
     def sharing(self) -> Iterator[Row]:
+        """Of facts known in all languages everything is shared if other languages' neurons do half as much."""
         for fact, language in itertools.product(self.facts, self.languages):
             known, several = language in self._of(fact), len(self._of(fact)) > 1
-            shared = self.truth.cross < 0.5 * self.truth.own
-            verdict = "absent" if not known else "shared" if several and shared else "specific"
+            everywhere = len(self._of(fact)) == len(self.languages)
+            shared = self.truth.cross < 0.5 * self.truth.own and everywhere
+            verdict = "absent" if not known else "alone" if not several else "shared" if shared else "specific"
             yield {"fact": fact["fact"], "relation": fact["relation"], "language": language,
-                   "taught": known if self.truth.taught else None, "known": known,
+                   "taught": known if self.truth.taught else None,
+                   "everywhere": everywhere if self.truth.taught else None, "known": known,
                    "own": -self.truth.own if several else None, "others": -self.truth.cross if several else None,
-                   "random": 0.0, "verdict": verdict}  # fmt: skip
+                   "random": 0.0, "verdict": verdict,
+                   "by_chance": False if verdict in ("shared", "specific") else None}  # fmt: skip
+
+    def sizes(self) -> Iterator[Row]:
+        for name in ("matrice", "no uncertainty", "own of each language"):
+            yield {"set": name, "facts": len(self.located), "without": 0.25, "mean": 19.0, "low": 18.0, "high": 20.0,
+                   "n": len(self.located)}  # fmt: skip
 
     def _read(self, fact: Row, source: str, name: str, **about: object) -> Iterator[Row]:
         new = self.facts[self.facts.index(fact) - 1]
         for language, asked, at in itertools.product(self.languages, ("related", "neighbour", "unrelated"), (2, 3)):
             share = self.truth.here if source in ("all", language) else self.truth.elsewhere
-            share = 0.0 if name == "random 1" or asked != "related" else share
+            share = 0.0 if name.startswith("random") or asked != "related" else share
             same = source not in ("all", language) and asked == "related"
             same = same and self._answer(new, language) == self._answer(new, source)
             says = self.often(share)
             yield {"fact": fact["fact"], "source": source, "set": name, **about, "language": language,
-                   "asked": asked, "query": self._query(fact, language, at), "says_new_before": False,
+                   "asked": asked, "known": language in self._of(fact), "query": self._query(fact, language, at),
+                   "says_new_before": False,
                    "says_new": says, "kept": not says and self.often(0.9), "same_answer": same}  # fmt: skip
 
     def edited(self) -> Iterator[Row]:
-        for fact in self.located[:7]:
+        for fact in self.located[:12]:
             for source, name in itertools.product(
-                self._of(fact), ("matrice", "own of the language", "intersection", "random 1")
+                self._of(fact),
+                ("matrice", "own of the language", "intersection", "random 1", "random 2", "random like union 1"),
             ):
                 yield from self._read(fact, source, name)
             for name in ("each language's own, in turn", "matrice"):
@@ -249,15 +276,21 @@ class _Made:
             yield from self._read(fact, self._of(fact)[0], "own of the language", **{"lambda": size})
 
     def injected(self) -> Iterator[Row]:
-        parameters = {"matrice": 11520, "own of the language": 11520, "random 1": 11520, "all neurons": 2_200_000,
+        parameters = {"matrice": 11520, "own of the language": 11520, "random 1": 11520, "random like union 1": 11520,
+                      "all neurons": 2_200_000,
                       "LoRA": 14976}  # fmt: skip
-        for fact in self.located[:7]:
+        made: Row = {"steps": 9, "loss": 0.04}
+        for fact in self.located[:12]:
             for source, (name, number) in itertools.product(self._of(fact)[:2], parameters.items()):
-                yield from self._read(fact, source, name, parameters=number, steps=9, loss=0.04)
+                yield from self._read(fact, source, name, kind="overwrite", parameters=number, **made)
+        for fact in self.facts:
+            lacking = [language for language in self.languages if language not in self._of(fact)]
+            for source, name in itertools.product(lacking[:1], ("matrice", "random 1", "all neurons", "LoRA")):
+                yield from self._read(fact, source, name, kind="new", parameters=parameters[name], **made)
 
     def enhanced(self) -> Iterator[Row]:
         for fact, name, factor, language, asked, at in itertools.product(
-            self.located, ("matrice", "own of one language", "random 1"), (1.5, 3.0), self.languages,
+            self.located, ("matrice", "own of one language", "random 1"), (1.5, 2.0), self.languages,
             ("related", "unrelated"), (2, 3),
         ):  # fmt: skip
             before = language in self._of(fact) and at == 3
@@ -276,8 +309,9 @@ class _Made:
     def checking(self) -> Iterator[Row]:
         aucs = {"neurons": 0.8, "probability": 0.9, "exact match": 0.7, "random neurons": 0.5}
         for relation, name, (by, auc), language in itertools.product(
-            RELATIONS, ("matrice", "union"), aucs.items(), ("all", *self.languages[:2])
-        ):
-            yield {"relation": relation + self.truth.hostile, "set": name, "by": by, "language": language, "size": 9,
+            ("all", *(relation + self.truth.hostile for relation in RELATIONS)), ("matrice", "union"), aucs.items(),
+            ("all", *self.languages[:2]),
+        ):  # fmt: skip
+            yield {"relation": relation, "set": name, "by": by, "language": language, "size": 9,
                    "auc": auc, "auc_low": auc - 0.1, "auc_high": auc + 0.1, "precision": 0.5, "recall": 0.5,
-                   "f1": 0.5, "statements": 36, "true": 6}  # fmt: skip
+                   "f1": 0.5, "facts": 12, "statements": 36, "true": 6}  # fmt: skip

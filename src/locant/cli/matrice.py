@@ -44,20 +44,20 @@ def matrice(
     form: Annotated[str, typer.Option(help="Of templates with a blank: object-final, or blank (for any).")] = (
         "object-final"
     ),
-    localizer: Annotated[str, typer.Option(help="How neurons are scored: see 'locant methods'.")] = "amig",
+    localizer: Annotated[str, typer.Option(help="How neurons are scored: see 'locant methods'.")] = "dai",
     setting: Annotated[list[str] | None, typer.Option(help="Of the localizer, e.g. dai.steps=20.")] = None,
     lambda_q: Annotated[float, typer.Option(help="Price of disagreement between wordings.")] = 1.0,
     lambda_l: Annotated[float, typer.Option(help="Price of disagreement between languages.")] = 1.0,
-    rule: Annotated[str, typer.Option(help="Over languages: deviation, inverse-variance or entropy.")] = "deviation",
+    rule: Annotated[str, typer.Option(help="Over languages: entropy, deviation or inverse-variance.")] = "entropy",
     weights: Annotated[str, typer.Option(help="Of queries: equal, probability or top-1.")] = "equal",
     share: Annotated[float, typer.Option(help="A neuron's least score in a language, as a share of the highest.")] = (
         0.2
     ),
     size: Annotated[int, typer.Option(min=1, help="Neurons of every set that is compared.")] = 20,
     draws: Annotated[int, typer.Option(min=1, help="Of the bootstraps of the chosen set.")] = 50,
-    random_sets: Annotated[int, typer.Option(min=1, help="Layer-matched random sets of each fact.")] = 3,
+    random_sets: Annotated[int, typer.Option(min=1, help="Random sets of each fact, of each kind.")] = 3,
     edited: Annotated[int, typer.Option(min=0, help="Facts that are edited, in one language after another.")] = 12,
-    injected: Annotated[int, typer.Option(min=0, help="Facts that are taught by training.")] = 6,
+    injected: Annotated[int, typer.Option(min=0, help="Facts taught by training, of each kind.")] = 10,
     enhanced: Annotated[int, typer.Option(min=0, help="Facts whose failing queries are helped.")] = 40,
     paired: Annotated[int, typer.Option(min=0, help="Facts whose neurons are paired.")] = 8,
     sources: Annotated[int, typer.Option(min=0, help="Languages that a fact is taught in, one at a time.")] = 2,

@@ -87,7 +87,7 @@ def select_parallel(
         limit: facts, drawn evenly from the relations (of the almanac, evenly also from facts that all languages
             were taught and facts that some were); None for all.
         wordings: queries of each fact in each language at most, drawn at random; None for all.
-        known_in: languages, at least, in which the model answers most of a fact's queries; 0 for any fact.
+        known_in: languages, at least, in which the model answers most of a fact's locating queries; 0 for any fact.
 
     Raises:
         UnknownName: nothing is left, or fewer than two languages are asked for; and as `read_parallel` does.
@@ -108,13 +108,23 @@ def select_parallel(
 
 
 def known(lm: LanguageModel, fact: ParallelFact) -> tuple[str, ...]:
-    """The languages in which most of a fact's queries have the right answer (rank 1)."""
-    asked = [query for queries in fact.queries.values() for query in queries]
+    """The languages in which most of a fact's locating queries have the right answer (rank 1).
+
+    What a fact is judged by later has no part in whether it is drawn.
+    """
+    locate, _ = halves(fact)
+    asked = [query for queries in locate.values() for query in queries]
     right = dict(zip([one.uid for one in asked], (read_answers(lm, asked).rank == 1).tolist(), strict=True))
     return tuple(
-        language
-        for language, queries in fact.queries.items()
-        if 2 * sum(right[one.uid] for one in queries) > len(queries)
+        language for language, queries in locate.items() if 2 * sum(right[one.uid] for one in queries) > len(queries)
+    )
+
+
+def halves(fact: ParallelFact) -> tuple[dict[str, tuple[Query, ...]], dict[str, tuple[Query, ...]]]:
+    """A fact's queries in each language: those that locate, the first half, and those that judge."""
+    return (
+        {language: asked[: (len(asked) + 1) // 2] for language, asked in fact.queries.items()},
+        {language: asked[(len(asked) + 1) // 2 :] for language, asked in fact.queries.items()},
     )
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import polars as pl
 
-from locant.errors import UnknownName
+from locant.errors import LocantError, UnknownName
 from locant.models import LanguageModel
 from locant.models.weights import fingerprint
+from locant.queries.datasheet import datasheet
 from locant.queries.parallel import ParallelFact
-from locant.recipes.matrice.edited import Change, changes, edit, inject, sweep
+from locant.recipes.matrice.edited import Change, best_size, changes, edit, inject, lessons, sweep, teach
 from locant.recipes.matrice.judged import (
     agreement_rows,
     answer_rows,
@@ -31,12 +32,24 @@ from locant.recipes.matrice.judged import (
     overlap_rows,
     recovery_rows,
     sharing_rows,
+    size_rows,
     transfer_rows,
     verdict_rows,
 )
-from locant.recipes.matrice.located import Asked, Row, Sets, known_rows, locate, part, sets_in, sizes_and_stability
+from locant.recipes.matrice.located import (
+    Asked,
+    Row,
+    Sets,
+    known_rows,
+    locate,
+    part,
+    parted,
+    random_like,
+    sets_in,
+    with_peers,
+)
 from locant.recipes.matrice.paired import check, pair
-from locant.recipes.matrice.plan import SETS, Plan
+from locant.recipes.matrice.plan import MATRICE, RANDOM, SETS, Plan
 from locant.recipes.matrice.touched import Unrelated, enhance_failed, touch, unrelated
 from locant.selections.lape import activation_rates, lape, text_of
 from locant.selections.share import union
@@ -152,6 +165,9 @@ class _Work:
             rows += own
             done(1)
         self._save("answers", rows)
+        self._save(
+            "datasheet", datasheet([query for row in self.facts for some in row.queries.values() for query in some])
+        )
         self._save("facts", list(known_rows(asked, self.taught)))
         self._save("known", list(answer_rows(pl.DataFrame(rows), self.plan)))
         if not any(len(one.known) > 1 for one in asked):
@@ -163,27 +179,19 @@ class _Work:
         shared = [one for one in asked if len(one.known) > 1]
         speaking = self._speaking()
         units = [Unit(one.fact.uid, partial(locate, self.lm, one, speaking, self.plan)) for one in shared]
-        found = self._fill("neurons", units, "locating")
-        units = [Unit(one.fact.uid, partial(sizes_and_stability, self.lm, one, self.plan)) for one in shared]
-        drawn = self._fill("stability", units, "drawing other queries")
+        found, drawn = parted(self._fill("located", units, "locating"))
+        self._save("neurons", found)
+        self._save("stability", drawn)
         self._save("agreement", list(agreement_rows(drawn, self.plan)))
+        self._save("sizes", list(size_rows(found, self.plan)))
         grid = (self.lm.layers, self.lm.neurons)
         sets = sets_in(found, asked, grid, self.lm.provenance(self.plan.localizer, dict(self.plan.settings)))
         self._save("layers", list(layer_rows(found, self.lm.layers)))
         self._save("overlap", list(overlap_rows(sets, asked, self.plan)))
         costs = found.unique("fact")
-        self._save(
-            "costs",
-            [
-                {
-                    "stage": "attribution",
-                    "facts": len(costs),
-                    "queries": int(costs["queries"].sum()),
-                    "seconds": float(costs["seconds"].sum()),
-                }
-            ],
-        )
-        return sets
+        spent = {"queries": int(costs["queries"].sum()), "seconds": float(costs["seconds"].sum())}
+        self._save("costs", [{"stage": "attribution", "facts": len(costs), **spent}])
+        return with_peers(sets, asked)
 
     def touch(self, asked: Sequence[Asked], sets: Mapping[str, Sets], others: Mapping[str, Unrelated]) -> None:
         """What suppressing and enhancing does, in every language; and where it helps a query that failed."""
@@ -197,7 +205,7 @@ class _Work:
         self._save("transfer", list(transfer_rows(touched, self.plan)))
         sharing = list(sharing_rows(touched, asked, self.taught))
         self._save("sharing", sharing)
-        self._save("verdicts", list(verdict_rows(sharing)))
+        self._save("verdicts", list(verdict_rows(sharing, self.plan)))
         units = [
             Unit(one.fact.uid, partial(enhance_failed, self.lm, one, others[one.fact.uid], sets[one.fact.uid]))
             for one in shared[: self.plan.enhanced]
@@ -209,10 +217,12 @@ class _Work:
         """Facts edited, and new ones taught, in one language, and read in all."""
         some = changes(self.lm, asked, others, self.plan.seed)
         plan = self._with_lambdas(some, sets)
-        units = [self._unit(edit, one, sets, plan) for one in some[: plan.edited]]
+        units = [self._unit(edit, one, sets[one.asked.fact.uid], plan) for one in some[: plan.edited]]
         edited = self._fill("edited", units, "editing")
         self._save("matrix", list(matrix_rows(edited, plan)))
-        units = [self._unit(inject, one, sets, plan) for one in some[: plan.injected]]
+        units = [self._unit(inject, one, sets[one.asked.fact.uid], plan) for one in some[: plan.injected]]
+        for one in lessons(asked, others)[: plan.injected]:
+            units.append(self._unit(teach, one, self._to_teach(one, asked, sets), plan))
         injected = self._fill("injected", units, "teaching")
         self._save("injection", list(matrix_rows(injected, plan)))
 
@@ -227,10 +237,15 @@ class _Work:
         units = [Unit("all", partial(check, self.lm, asked, sets, self.plan))]
         self._fill("checking", units, "checking statements")
 
-    def _speaking(self) -> Selection:
-        """The model's language neurons, by the texts of the run's own queries."""
+    def _speaking(self) -> Selection | None:
+        """The model's language neurons, by the texts of the run's own queries; None where there are none, and why."""
         texts = text_of([query for one in self.facts for queries in one.queries.values() for query in queries[:1]])
-        rates = activation_rates(self.lm, texts)
+        try:
+            rates = activation_rates(self.lm, texts)
+        except LocantError as error:  # a model with an encoder
+            self._save("left_out", [{"set": "language neurons", "why": str(error)}])
+            return None
+        self._save("left_out", [])
         least = self.plan.size / (self.lm.layers * self.lm.neurons)
         by_language = lape(rates, share=min(1.0, max(0.01, 2 * least)))
         weight = {unit: value for one in by_language.values() for unit, value in _weights(one)}
@@ -239,45 +254,53 @@ class _Work:
         return replace(pooled, weight=pooled.weight.new_tensor(own))
 
     def _with_lambdas(self, some: Sequence[Change], sets: Mapping[str, Sets]) -> Plan:
-        """The plan with the size of edits: as given, or the one that does best on a few facts."""
-        if self.plan.lambda1 is not None and self.plan.lambda2 is not None:
-            return self.plan
-        units = [self._unit(sweep, one, sets, self.plan) for one in some[:TRIED]]
-        tried = self._fill("lambdas", units, "trying sizes of edits")
-        if not len(tried):
-            return replace(self.plan, lambda1=1.0, lambda2=1.0)
-        score = (
-            tried.filter(pl.col("language") == pl.col("source"))
-            .with_columns(good=pl.when(pl.col("asked") == "related").then("says_new").otherwise("kept"))
-            .group_by("lambda", "asked")
-            .agg(pl.col("good").mean())
-            .group_by("lambda")
-            .agg(pl.col("good").mean())
-            .sort("good", "lambda", descending=[True, False])
-        )
-        best = float(score["lambda"][0])
+        """The plan with the size of edits: as given, or the one that does best on a few facts that are not edited."""
         given = self.plan.lambda1, self.plan.lambda2
-        lambda1, lambda2 = (best if one is None else one for one in given)
+        best, apart = None, len(some) >= self.plan.edited + TRIED
+        if None in given:
+            tried = some[self.plan.edited :][:TRIED] if apart else some[:TRIED]
+            units = [self._unit(sweep, one, sets[one.asked.fact.uid], self.plan) for one in tried]
+            best = best_size(self._fill("lambdas", units, "trying sizes of edits"))
+        size = 1.0 if best is None else float(str(best["lambda"]))
+        lambda1, lambda2 = (size if one is None else one for one in given)
+        how = "given" if None not in given else "swept" if best is not None else "nothing was edited"
+        measured = {name: None if best is None else best[name] for name in ("facts", "success", "kept")}
+        row = {"lambda1": lambda1, "lambda2": lambda2, "how": how, "apart": apart if best else None, **measured}
+        self._save("chosen", [row])
         return replace(self.plan, lambda1=lambda1, lambda2=lambda2)
+
+    def _to_teach(self, change: Change, asked: Sequence[Asked], sets: Mapping[str, Sets]) -> Sets:
+        """A fact's sets; where it was not located, what is in the sets of its relation's other facts most."""
+        own = sets.get(change.asked.fact.uid, {})
+        if len(own.get(MATRICE, ())):
+            return own
+        peers = [one.fact.uid for one in asked if one.fact.relation == change.asked.fact.relation]
+        theirs = [sets[uid][MATRICE] for uid in peers if len(sets.get(uid, {}).get(MATRICE, ()))]
+        if not theirs:
+            return own
+        pooled = union(theirs)
+        most = pooled.weight.argsort(descending=True, stable=True)[: self.plan.size].sort().values
+        chosen = replace(pooled, units=pooled.units[most], weight=pooled.weight[most])
+        return {MATRICE: chosen, f"{RANDOM} 1": random_like(chosen, self.plan.seed)}
 
     def _unit(
         self,
         compute: Callable[[LanguageModel, Change, Sets, Plan], pl.DataFrame],
         one: Change,
-        sets: Mapping[str, Sets],
+        sets: Sets,
         plan: Plan,
     ) -> Unit:
-        uid = one.asked.fact.uid
         return Unit(
-            [compute.__name__, uid, plan.lambda1, plan.lambda2],
-            partial(compute, self.lm, one, sets[uid], plan),
+            [compute.__name__, one.asked.fact.uid, plan.lambda1, plan.lambda2],
+            partial(compute, self.lm, one, sets, plan),
         )
 
     def _fill(self, name: str, units: Sequence[Unit], what: str) -> pl.DataFrame:
         return fill_table(self.run, self.manifest, name, units, self.say(what, len(units)))
 
-    def _save(self, name: str, rows: Sequence[Row]) -> None:
-        save_table(self.run, name, [pl.DataFrame(rows, infer_schema_length=None)] if rows else [])
+    def _save(self, name: str, rows: Sequence[Row] | pl.DataFrame) -> None:
+        table = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, infer_schema_length=None)
+        save_table(self.run, name, [table] if len(table) else [])
 
 
 def _weights(one: Selection) -> list[tuple[tuple[int, int], float]]:

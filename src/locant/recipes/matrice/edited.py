@@ -16,12 +16,25 @@ from locant.interventions import update
 from locant.interventions.lora import lora_tuned
 from locant.interventions.tuning import Tuning, tuned
 from locant.models import LanguageModel
-from locant.recipes.matrice.located import OWN, Asked, Row, Sets
-from locant.recipes.matrice.plan import LAMBDAS, MATRICE, Plan
+from locant.recipes.matrice.located import Asked, Row, Sets
+from locant.recipes.matrice.plan import (
+    ALL_NEURONS,
+    IN_TURN,
+    LAMBDAS,
+    LIKE_UNION,
+    LORA,
+    MATRICE,
+    OWN,
+    OWN_HERE,
+    PEER,
+    RANDOM,
+    Plan,
+)
 from locant.recipes.matrice.touched import Unrelated
 from locant.types import Query
 
-IN_TURN = "each language's own, in turn"
+EDIT_DRAWS = 2
+"""Random sets of each kind that are edited."""
 NEIGHBOURS = 4
 """Other facts of the relation that a change is to leave alone."""
 
@@ -66,51 +79,113 @@ def changes(lm: LanguageModel, asked: Sequence[Asked], others: Mapping[str, Unre
     return found
 
 
+def lessons(asked: Sequence[Asked], others: Mapping[str, Unrelated]) -> list[Change]:
+    """Every fact that some language does not know, to be taught as it is; those that more languages lack go first."""
+    found = []
+    for one in sorted(asked, key=lambda each: len(each.known)):
+        if len(one.known) == len(one.fact.languages):
+            continue
+        peers = [each for each in asked if each.fact.relation == one.fact.relation and each is not one]
+        right = set(one.fact.answers.items())
+        apart = [each for each in peers if not right & set(each.fact.answers.items())]
+        near = {
+            language: tuple(each.judge[language][0] for each in apart[:NEIGHBOURS]) for language in one.fact.languages
+        }
+        found.append(Change(one, one.fact.answers, near, others[one.fact.uid]))
+    return found
+
+
 def edit(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
     """The fact's value vectors rewritten in one language after another; each time it is read in all of them."""
     read = _Reader(lm, change)
     rows: list[Row] = []
     for source in change.asked.known:
-        for name in (MATRICE, OWN + source, "intersection", "random 1"):
-            label = "own of the language" if name.startswith(OWN) else name
-            with _edited(lm, change, source, sets, name, plan):
-                rows += read.rows(source=source, set=label)
-    with ExitStack() as stack:
-        for source in change.asked.known:
-            stack.enter_context(_edited(lm, change, source, sets, OWN + source, plan))
-        rows += read.rows(source="all", set=IN_TURN)
-    with ExitStack() as stack:
-        for source in change.asked.known:
-            stack.enter_context(_edited(lm, change, source, sets, MATRICE, plan))
-        rows += read.rows(source="all", set=MATRICE)
+        for name in (MATRICE, OWN + source, "intersection", PEER, *_draws(sets, EDIT_DRAWS)):
+            if name in sets and len(sets[name]):
+                with _edited(lm, change, source, sets, name, plan):
+                    rows += read.rows(source=source, set=_label(name))
+    for label, start in ((IN_TURN, OWN), (MATRICE, None)):
+        names = [(source, MATRICE if start is None else start + source) for source in change.asked.known]
+        if not all(len(sets[name]) for _, name in names):
+            continue
+        with ExitStack() as stack:
+            for source, name in names:
+                stack.enter_context(_edited(lm, change, source, sets, name, plan))
+            rows += read.rows(source="all", set=label)
     return pl.DataFrame(rows)
 
 
 def sweep(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
-    """The first known language's own neurons, edited by every size of LAMBDAS: what it wins and what it costs."""
-    read, source = _Reader(lm, change), change.asked.known[0]
+    """The first known language's own neurons, edited by every size of LAMBDAS: what it wins and what it costs.
+
+    Read are the queries that locate: those that judge have no part in what is chosen.
+    """
+    read, source = _Reader(lm, change, change.asked.locate), change.asked.known[0]
     rows: list[Row] = []
     for size in LAMBDAS:
         lambda1, lambda2 = (size if one is None else one for one in (plan.lambda1, plan.lambda2))
         with _edited(lm, change, source, sets, OWN + source, replace(plan, lambda1=lambda1, lambda2=lambda2)):
-            rows += [row | {"lambda": size} for row in read.rows(source=source, set="own of the language")]
+            rows += [row | {"lambda": size} for row in read.rows(source=source, set=OWN_HERE)]
     return pl.DataFrame(rows)
+
+
+def best_size(tried: pl.DataFrame) -> Row | None:
+    """The size of an edit that does best where it is made, success counting as much as what is kept of other facts.
+
+    Of equal ones the smallest; None if nothing was tried.
+    """
+    if not len(tried):
+        return None
+    here = tried.filter(pl.col("language") == pl.col("source"))
+    by_size = here.group_by("lambda").agg(
+        success=pl.col("says_new").filter(pl.col("asked") == "related").mean(),
+        neighbours=pl.col("kept").filter(pl.col("asked") == "neighbour").mean(),
+        unrelated=pl.col("kept").filter(pl.col("asked") == "unrelated").mean(),
+        facts=pl.col("fact").n_unique(),
+    )
+    kept = pl.mean_horizontal("neighbours", "unrelated")
+    best = by_size.with_columns(kept=kept, score=(pl.col("success") + kept) / 2)
+    return best.sort("score", "lambda", descending=[True, False]).row(0, named=True)
 
 
 def inject(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
     """The new object taught in one language, by training some neurons only; then it is asked for in all of them."""
+    return _injected(lm, change, change.asked.known[: plan.sources], sets, plan, "overwrite")
+
+
+def teach(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
+    """The fact as it is, taught in a language that does not know it; then it is asked for in all of them."""
+    lacking = [language for language in change.asked.fact.languages if language not in change.asked.known]
+    return _injected(lm, change, lacking[:1], sets, plan, "new")
+
+
+def _injected(
+    lm: LanguageModel, change: Change, sources: Sequence[str], sets: Sets, plan: Plan, kind: str
+) -> pl.DataFrame:
     read = _Reader(lm, change)
     rows: list[Row] = []
-    for source in change.asked.known[: plan.sources]:
-        lessons = [replace(one, answer=change.new[source], alternatives=()) for one in change.asked.locate[source]]
+    for source in sources:
+        asked = [replace(one, answer=change.new[source], alternatives=()) for one in change.asked.locate[source]]
         parameters = 0
-        for name in (MATRICE, OWN + source, "random 1", "all neurons", "LoRA"):
-            with _taught(lm, lessons, sets, name, parameters, plan) as tuning:
-                label = "own of the language" if name.startswith(OWN) else name
+        for name in (MATRICE, OWN + source, *_draws(sets, 1), ALL_NEURONS, LORA):
+            if name not in (ALL_NEURONS, LORA) and not len(sets.get(name, ())):
+                continue  # languages agree on no neuron, or nothing was located in this one
+            if name == LORA and not parameters:
+                continue
+            with _taught(lm, asked, sets, name, parameters, plan) as tuning:
                 made = {"parameters": tuning.parameters, "steps": tuning.steps, "loss": tuning.losses[-1]}
-                rows += [row | made for row in read.rows(source=source, set=label)]
+                rows += [row | made for row in read.rows(source=source, set=_label(name), kind=kind)]
             parameters = parameters or tuning.parameters
     return pl.DataFrame(rows)
+
+
+def _draws(sets: Sets, count: int) -> list[str]:
+    """The first draws of random sets of both kinds."""
+    return [name for kind in (RANDOM, LIKE_UNION) for draw in range(count) if (name := f"{kind} {draw + 1}") in sets]
+
+
+def _label(name: str) -> str:
+    return OWN_HERE if name.startswith(OWN) else name
 
 
 @contextmanager
@@ -119,12 +194,12 @@ def _taught(
 ) -> Iterator[Tuning]:
     settings = {"steps": plan.steps, "rate": plan.rate, "stop_at": 0.05, "seed": plan.seed}
     changed: AbstractContextManager[Tuning]
-    if name == "LoRA":
+    if name == LORA:
         changed = lora_tuned(lm, lessons, parameters=parameters, **settings)  # type: ignore[arg-type]
     else:
-        target = "ffn" if name == "all neurons" else sets[name]
+        target = "ffn" if name == ALL_NEURONS else sets[name]
         # As many steps at the same rate would throw a whole network about
-        rate = plan.rate / 10 if name == "all neurons" else plan.rate
+        rate = plan.rate / 10 if name == ALL_NEURONS else plan.rate
         changed = tuned(lm, lessons, target, **(settings | {"rate": rate}))  # type: ignore[arg-type]
     with changed as tuning:
         yield tuning
@@ -165,10 +240,12 @@ def _differs(lm: LanguageModel, one: Asked, new: Mapping[str, str]) -> bool:
 class _Reader:
     """Reads everything a change may have touched, and holds it against what was there before."""
 
-    def __init__(self, lm: LanguageModel, change: Change) -> None:
+    def __init__(
+        self, lm: LanguageModel, change: Change, related: Mapping[str, Sequence[Query]] | None = None
+    ) -> None:
         self.lm = lm
         self.change = change
-        judged = [query for language in change.asked.known for query in change.asked.judge[language]]
+        judged = [query for queries in (related or change.asked.judge).values() for query in queries]
         self.old = [("related", query) for query in judged]
         self.old += [("neighbour", query) for queries in change.neighbours.values() for query in queries]
         self.old += [("unrelated", query) for queries in change.unrelated.values() for query in queries]
@@ -197,7 +274,8 @@ class _Reader:
                 "fact": fact.uid,
                 **about,
                 "language": query.language,
-                "asked": kind,
+                "asked": what,
+                "known": query.language in self.change.asked.known,
                 "query": query.uid,
                 "old_before": before["old"],
                 "old_after": after["old"],
@@ -206,10 +284,10 @@ class _Reader:
                 "says_new_before": before["says_new"],
                 "says_new": after["says_new"],
                 "kept": after["said"] == before["said"],
-                "same_answer": kind == "related"
+                "same_answer": what == "related"
                 and about["source"] != "all"
                 and query.language != about["source"]
                 and self.change.new[query.language] == self.change.new[str(about["source"])],
             }
-            for (kind, query), before, after in zip(self.old, self.before, self._read(), strict=True)
+            for (what, query), before, after in zip(self.old, self.before, self._read(), strict=True)
         ]

@@ -18,7 +18,8 @@ from locant.errors import UnknownName
 from locant.evaluations import read_answers
 from locant.models import LanguageModel
 from locant.queries.parallel import ParallelFact
-from locant.recipes.matrice.plan import MATRICE, Plan
+from locant.recipes.matrice.plan import LIKE_UNION, MATRICE, OTHERS, OWN, PEER, PEER_OWN, RANDOM, Plan
+from locant.recipes.parallel import halves
 from locant.selections import random_set
 from locant.selections.across_languages import agreed, agreement_sizes, language_agnostic
 from locant.selections.stability import stability
@@ -37,7 +38,6 @@ from locant.types import Provenance, Query, Selection
 Row = dict[str, object]
 Sets = Mapping[str, Selection]
 """By name, neurons of one fact."""
-OWN, OTHERS = "own: ", "others than: "
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,10 @@ class Asked:
 
 def part(lm: LanguageModel, fact: ParallelFact) -> tuple[Asked, list[Row]]:
     """Halve a fact's queries in each language, and read their answers: a row each."""
-    locate = {language: asked[: (len(asked) + 1) // 2] for language, asked in fact.queries.items()}
-    judge = {language: asked[(len(asked) + 1) // 2 :] for language, asked in fact.queries.items()}
+    locate, judge = halves(fact)
     rows: list[Row] = []
-    for name, halves in (("locate", locate), ("judge", judge)):
-        asked = [query for queries in halves.values() for query in queries]
+    for name, half in (("locate", locate), ("judge", judge)):
+        asked = [query for queries in half.values() for query in queries]
         answers = read_answers(lm, asked)
         for query, log, rank in zip(asked, answers.log_probability.exp(), answers.rank, strict=True):
             rows.append(
@@ -87,11 +86,15 @@ def known_in(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(language for language, each in right.items() if 2 * sum(each) > len(each))
 
 
-def locate(lm: LanguageModel, asked: Asked, speaking: Selection, plan: Plan) -> pl.DataFrame:
-    """Every set of a fact that is known in two languages or more: a row for each neuron of each set.
+def locate(lm: LanguageModel, asked: Asked, speaking: Selection | None, plan: Plan) -> pl.DataFrame:
+    """Every set of a fact that is known in two languages or more, and how stable the choice is, from the same scores.
 
     Args:
-        speaking: the strongest language neurons of the model, in order of strength.
+        speaking: the strongest language neurons of the model, in order of strength; None where there are none.
+
+    Returns:
+        A row for each neuron of each set, one without a neuron for an empty set; and rows of `stability_rows`,
+        which have a `what`. `parted` tells them apart.
     """
     started = time.perf_counter()
     queries = [query for language in asked.known for query in asked.locate[language]]
@@ -100,35 +103,64 @@ def locate(lm: LanguageModel, asked: Asked, speaking: Selection, plan: Plan) -> 
     seconds = time.perf_counter() - started
     joined = over_queries(scores, weights)
     sets = _sets(scores, weights, joined, queries, speaking, plan)
-    within, between = variance_parts(joined)
     own = by_language(joined, plan.lambda_q)
-    rows = [
-        {
-            "fact": asked.fact.uid,
+    rows = [row for name, chosen in sets.items() for row in _neuron_rows(name, chosen, joined, own, plan)]
+    neurons = pl.DataFrame(rows, schema_overrides=_NEURON, infer_schema_length=None)
+    neurons = neurons.with_columns(seconds=pl.lit(seconds), queries=pl.lit(len(queries)))
+    stable = pl.DataFrame(
+        list(_stability_rows(scores, weights, own, queries, plan)), schema_overrides={"least": pl.Int64}
+    )
+    both = pl.concat([neurons, stable], how="diagonal")
+    return both.select(pl.lit(asked.fact.uid).alias("fact"), pl.all())
+
+
+def parted(found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The neurons and the stability that `locate` found."""
+    if not len(found):
+        return found, found
+    stability = ["what", "least", "value"]
+    return (
+        found.filter(pl.col("what").is_null()).drop(stability),
+        found.filter(pl.col("what").is_not_null()).select("fact", *stability),
+    )
+
+
+_NEURON = {
+    "layer": pl.Int64, "neuron": pl.Int64, "weight": pl.Float64, "within": pl.Float64, "between": pl.Float64,
+    "languages": pl.Int64,
+}  # fmt: skip
+
+
+def _neuron_rows(
+    name: str, chosen: Selection, joined: LanguageScores, own: Float[Tensor, "language layer neuron"], plan: Plan
+) -> Iterator[Row]:
+    if not len(chosen):
+        yield {"set": name, **dict.fromkeys(_NEURON)}
+        return
+    within, between = variance_parts(joined)
+    passed = (own > plan.share * own.amax(dim=(1, 2), keepdim=True)).sum(dim=0)
+    for (layer, neuron), weight in zip(chosen.units.tolist(), chosen.weight.tolist(), strict=True):
+        yield {
             "set": name,
             "layer": layer,
             "neuron": neuron,
             "weight": float(weight),
             "within": float(within[layer, neuron]),
             "between": float(between[layer, neuron]),
-            "languages": int((own[:, layer, neuron] > plan.share * own.amax(dim=(1, 2))).sum()),
+            "languages": int(passed[layer, neuron]),
         }
-        for name, chosen in sets.items()
-        for (layer, neuron), weight in zip(chosen.units.tolist(), chosen.weight.tolist(), strict=True)
-    ]
-    return pl.DataFrame(rows).with_columns(seconds=pl.lit(seconds), queries=pl.lit(len(queries)))
 
 
-def sizes_and_stability(lm: LanguageModel, asked: Asked, plan: Plan) -> pl.DataFrame:
+def _stability_rows(
+    scores: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor] | None,
+    own: Float[Tensor, "language layer neuron"],
+    queries: Sequence[Query],
+    plan: Plan,
+) -> Iterator[Row]:
     """How many neurons pass in at least r languages, and how the chosen set outlives other queries and languages."""
-    queries = [query for language in asked.known for query in asked.locate[language]]
-    found = attribute(lm, queries, plan.localizer, **plan.settings)  # type: ignore[arg-type]
-    scores, weights = _by_language(lm, asked, found.scores, found.answer_prob, plan)
-    own = by_language(over_queries(scores, weights), plan.lambda_q)
-    rows: list[Row] = [
-        {"fact": asked.fact.uid, "what": "agreement", "least": least, "value": float(size)}
-        for least, size in enumerate(agreement_sizes(own, plan.share), start=1)
-    ]
+    for least, size in enumerate(agreement_sizes(own, plan.share), start=1):
+        yield {"what": "agreement", "least": least, "value": float(size)}
     choose = partial(_agnostic, queries=queries, plan=plan)
     for over in ("queries", "languages"):
         try:
@@ -136,22 +168,45 @@ def sizes_and_stability(lm: LanguageModel, asked: Asked, plan: Plan) -> pl.DataF
         except UnknownName:  # one query of each language: there is nothing to draw
             continue
         for name in ("jaccard", "low", "high", "expected"):
-            rows.append(
-                {"fact": asked.fact.uid, "what": f"{over}: {name}", "least": None, "value": float(getattr(one, name))}
-            )
-    return pl.DataFrame(rows, schema_overrides={"least": pl.Int64})
+            yield {"what": f"{over}: {name}", "least": None, "value": float(getattr(one, name))}
 
 
 def sets_in(
     table: pl.DataFrame, asked: Sequence[Asked], grid: tuple[int, int], model: Provenance
 ) -> dict[str, dict[str, Selection]]:
-    """By fact, by name, the sets that a table of `locate` holds."""
+    """By fact, by name, the sets that the neurons of `locate` are of, the empty ones too."""
     queries = {one.fact.uid: tuple(query for some in one.locate.values() for query in some) for one in asked}
     found: dict[str, dict[str, Selection]] = {}
     for (fact, name), rows in table.partition_by(["fact", "set"], as_dict=True, maintain_order=True).items():
-        units = torch.tensor(rows.select("layer", "neuron").rows(), dtype=torch.int64).reshape(-1, 2)
-        weight = torch.tensor(rows["weight"].to_list(), dtype=torch.float64)
+        held = rows.filter(pl.col("neuron").is_not_null())
+        units = torch.tensor(held.select("layer", "neuron").rows(), dtype=torch.int64).reshape(-1, 2)
+        weight = torch.tensor(held["weight"].to_list(), dtype=torch.float64)
         found.setdefault(str(fact), {})[str(name)] = Selection(queries[str(fact)], units, weight, grid, model)
+    return found
+
+
+def with_peers(sets: Mapping[str, Sets], asked: Sequence[Asked]) -> dict[str, dict[str, Selection]]:
+    """The sets of every fact, and those of another fact of its relation: its own control of fact against relation.
+
+    The other fact is known in every language in which this one is; of several, the next. Facts without such a one
+    have no set of another's.
+    """
+    found = {uid: dict(own) for uid, own in sets.items()}
+    known = [one for one in asked if one.fact.uid in sets]
+    for place, one in enumerate(known):
+        others = [*known[place + 1 :], *known[:place]]
+        fitting = (
+            each
+            for each in others
+            if each.fact.relation == one.fact.relation
+            and set(one.known) <= set(each.known)
+            and len(sets[each.fact.uid][MATRICE])
+        )
+        peer = next(fitting, None)
+        if peer is not None:
+            theirs = sets[peer.fact.uid]
+            found[one.fact.uid][PEER] = theirs[MATRICE]
+            found[one.fact.uid] |= {PEER_OWN + language: theirs[OWN + language] for language in one.known}
     return found
 
 
@@ -178,7 +233,7 @@ def _sets(
     weights: Mapping[str, Tensor] | None,
     joined: LanguageScores,
     queries: Sequence[Query],
-    speaking: Selection,
+    speaking: Selection | None,
     plan: Plan,
 ) -> dict[str, Selection]:
     own, size = by_language(joined, plan.lambda_q), plan.size
@@ -198,15 +253,19 @@ def _sets(
         "one query": take(score(first, lambda_q=plan.lambda_q, lambda_l=plan.lambda_l)),
         "intersection": agreed(own, queries, least=1, share=plan.share, size=size),
         "union": take(own.amax(dim=0)),
-        "language neurons": _strongest(speaking, size),
     }
+    if speaking is not None:
+        sets["language neurons"] = _strongest(speaking, size)
     for language, each in zip(joined.languages, own, strict=True):
         sets[OWN + language] = take(each)
         others = {name: rest for name, rest in scores.items() if name != language}
         kept = None if weights is None else {name: weights[name] for name in others}
         sets[OTHERS + language] = _agnostic(others, kept, queries=queries, plan=plan)
     for draw in range(plan.random_sets):
-        sets[f"random {draw + 1}"] = _random(sets[MATRICE], plan.seed, draw)
+        # Where languages agree on no neuron, the controls of other experiments are still needed
+        matched = sets[MATRICE] if len(sets[MATRICE]) else sets["union"]
+        sets[f"{RANDOM} {draw + 1}"] = random_like(matched, plan.seed, draw)
+        sets[f"{LIKE_UNION} {draw + 1}"] = random_like(sets["union"], plan.seed, draw)
     return sets
 
 
@@ -224,7 +283,8 @@ def _strongest(speaking: Selection, size: int) -> Selection:
     return Selection(speaking.queries, speaking.units[kept], speaking.weight[kept], speaking.grid, made_by)
 
 
-def _random(chosen: Selection, seed: int, draw: int) -> Selection:
+def random_like(chosen: Selection, seed: int, draw: int = 0) -> Selection:
+    """Random neurons of the same layers, another draw for every fact."""
     fact = chosen.queries[0].fact.uid
     number = Random(f"{seed}/{fact}/{draw}").getrandbits(31)
     try:

@@ -14,8 +14,20 @@ from locant.interventions import scale
 from locant.models import LanguageModel
 from locant.queries.parallel import ParallelFact
 from locant.recipes.data import names_of
-from locant.recipes.matrice.located import OWN, Asked, Row, Sets
-from locant.recipes.matrice.plan import FACTORS, MATRICE, OPERATIONS
+from locant.recipes.matrice.located import Asked, Row, Sets
+from locant.recipes.matrice.plan import (
+    FACTORS,
+    LIKE_UNION,
+    MATRICE,
+    OPERATIONS,
+    OTHERS,
+    OWN,
+    OWN_ONE,
+    PEER,
+    PEER_OWN,
+    RANDOM,
+    kind_of,
+)
 from locant.types import Query, Selection
 
 Unrelated = Mapping[str, Sequence[Query]]
@@ -41,15 +53,22 @@ def unrelated(asked: Sequence[Asked], one: Asked, count: int, seed: int) -> dict
 
 
 def touch(lm: LanguageModel, one: Asked, others: Unrelated, sets: Sets) -> pl.DataFrame:
-    """P(answer) with each set suppressed and doubled: of the fact where it is known, and of unrelated ones."""
+    """P(answer) with each set suppressed and doubled: of the fact where it is known, and of unrelated ones.
+
+    Sets without a neuron are left out. Those that are only read against a language's own are suppressed, and read in
+    the fact's own queries.
+    """
+    held = {name: chosen for name, chosen in sets.items() if len(chosen)}
+    few = {name: chosen for name, chosen in held.items() if not name.startswith((OTHERS, PEER_OWN))}
     rows: list[Row] = []
     asked = [("related", query) for language in one.known for query in one.judge[language]]
     asked += [("unrelated", query) for queries in others.values() for query in queries]
     before = dict(zip(asked, read_answers(lm, [query for _, query in asked]).log_probability.exp(), strict=True))
     for operation, by in OPERATIONS.items():
         for kind, query in asked:
-            after = probability_by_set(lm, query, list(sets.values()), by)
-            for (name, chosen), value in zip(sets.items(), after.tolist(), strict=True):
+            some = held if (operation, kind) == ("suppress", "related") else few
+            after = probability_by_set(lm, query, list(some.values()), by)
+            for (name, chosen), value in zip(some.items(), after.tolist(), strict=True):
                 rows.append(
                     {
                         "fact": one.fact.uid,
@@ -99,8 +118,10 @@ def enhance_failed(lm: LanguageModel, one: Asked, others: Unrelated, sets: Sets)
 
 
 def _compared(sets: Sets, one: Asked) -> Iterator[tuple[str, Selection]]:
-    for name in (MATRICE, f"{OWN}{one.known[0]}", "random 1"):
-        yield ("own of one language" if name.startswith(OWN) else name), sets[name]
+    for name, chosen in sets.items():
+        if len(chosen) and (name in (MATRICE, PEER) or kind_of(name) in (RANDOM, LIKE_UNION)):
+            yield name, chosen
+    yield OWN_ONE, sets[OWN + one.known[0]]
 
 
 def _names(fact: ParallelFact) -> set[str]:

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer, verdict
+from locant.reports.answers import PARTLY, UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
 from locant.reports.finding import SMALL
 from locant.reports.matrice.figures import Length, dots, lengths
-from locant.reports.matrice.means import beyond, gap_of, of_set, signs
-from locant.reports.matrice.names import MATRICE, RANDOM, one_of
+from locant.reports.matrice.means import LEAST, beyond, gap_of, of_set, side
+from locant.reports.matrice.names import LIKE_UNION, MATRICE, OTHERS, PEER, RANDOM, one_of
 from locant.reports.matrice.run import Run
-from locant.reports.means import LEAST, side
 from locant.reports.numbers import change, count, points, portion, relative
 from locant.reports.query_localization.figures import Dot
 from locant.reports.query_localization.means import mean
@@ -21,32 +20,55 @@ from locant.types import Interval
 
 QUESTION = "Are there language-agnostic neurons?"
 ALL = "all languages"
+HELD = "located without the language"
 _MARKS = {
     "the fact": ("circle", "var(--located)"),
     "as many random ones": ("square", "var(--control)"),
+    "located without the language": ("diamond", "var(--shared)"),
+    "another fact of the relation": ("square", "var(--fourth)"),
     "unrelated facts": ("diamond", "var(--unrelated)"),
 }
 
 
 def answer(run: Run) -> Answer:
-    """Whether the set moves the answer in every language, and whether any neuron passes in all of them."""
-    rows, spared = run.suppressed(), of_set(run.suppressed("unrelated"), MATRICE)
-    own, random, gap = of_set(rows, MATRICE), of_set(rows, RANDOM), beyond(rows, MATRICE, RANDOM)
-    if own is None or random is None or gap is None:
-        return Answer(QUESTION, UNMEASURED, "The set and random neurons were not suppressed in the same facts.")
-    by_language = _by_language(run, rows)
-    some = passing(run)
-    held = [_above_half(some)] if some is not None else []
-    short = verdict([-sign for sign in by_language.values()] + held) if by_language else verdict([-side(gap), *held])
+    """Whether neurons located in other languages move the answer of one that had no part in locating them.
+
+    That comparison, against random neurons, is the verdict; what the set does in the languages that located it, and
+    how many neurons pass in all of them, are said beside.
+    """
+    rows = held_out(run)
+    held, random, gap = of_set(rows, HELD), of_set(rows, LIKE_UNION), beyond(rows, HELD, LIKE_UNION)
+    if held is None or random is None or gap is None:
+        return Answer(QUESTION, UNMEASURED, "No set was located without a language and suppressed in it.")
     text = (
-        f"Suppressed, {run.size} located for all languages change P(answer) by {change(own)}, random ones by "
-        f"{change(random)} ({gap_of(gap)})"
+        f"Suppressed, {run.size} located without a language change its P(answer) by {change(held)}, random ones by "
+        f"{change(random)} ({gap_of(gap)})."
     )
-    text += f"; unrelated facts by {change(spared)}." if spared is not None else "."
-    text += _where(by_language)
-    if abs(own.mean) < SMALL and side(gap) < 0:
-        short, text = (PARTLY if short == YES else short), f"{text} The effect is small."
-    return Answer(QUESTION, short, text + _passing_in_words(run, some))
+    short = verdict([-side(gap)])
+    if abs(held.mean) < SMALL and side(gap) < 0:
+        short, text = PARTLY, f"{text} The effect is small."
+    return Answer(QUESTION, short, text + _inside(run) + _passing_in_words(run, passing(run)))
+
+
+def held_out(run: Run) -> pl.DataFrame:
+    """Changes without the neurons of all languages but the one that is read; and without random ones."""
+    rows = run.suppressed()
+    without = pl.col("set") == pl.lit(OTHERS) + pl.col("language")
+    return pl.concat([rows.filter(without).with_columns(set=pl.lit(HELD)), rows.filter(pl.col("set") == LIKE_UNION)])
+
+
+def _inside(run: Run) -> str:
+    """What the set does in the languages that located it, and what another fact's does."""
+    rows, spared = run.suppressed(), of_set(run.suppressed("unrelated"), MATRICE)
+    own, gap = of_set(rows, MATRICE), beyond(rows, MATRICE, RANDOM)
+    if own is None or gap is None:
+        return ""
+    text = f" Located for all, they change P(answer) by {change(own)} (to random neurons: {gap_of(gap)})"
+    text += f", unrelated facts by {change(spared)}." if spared is not None else "."
+    peer, apart = of_set(rows, PEER), beyond(rows, MATRICE, PEER)
+    if peer is not None and apart is not None:
+        text += f" Those of another fact of the relation: {change(peer)} ({gap_of(apart)})."
+    return text + _where(_by_language(run, rows))
 
 
 def _by_language(run: Run, rows: pl.DataFrame) -> dict[str, int]:
@@ -62,7 +84,7 @@ def _where(by_language: dict[str, int]) -> str:
     number = f"{len(moved)} of {len(by_language)} languages"
     if 0 < len(moved) < len(by_language) <= 9:
         number += f" ({one_of(moved)})"
-    return f" The drop is more than random ones’ in {number}."
+    return f" The drop is more than random ones’ in {number}, each by its own interval."
 
 
 def passing(run: Run) -> pl.DataFrame | None:
@@ -74,11 +96,6 @@ def passing(run: Run) -> pl.DataFrame | None:
     return most.with_columns(
         some=(pl.col("value") > 0).cast(pl.Float64), none=(pl.col("value") == 0).cast(pl.Float64)
     )
-
-
-def _above_half(some: pl.DataFrame) -> int:
-    """1 if surely most facts have such a neuron, -1 if surely most have none."""
-    return signs(mean(some.with_columns(pl.col("some") - 0.5), "some"))[0]
 
 
 def _passing_in_words(run: Run, some: pl.DataFrame | None) -> str:
@@ -101,12 +118,13 @@ def sections(run: Run) -> Iterator[Section]:
 
 
 def _effects(run: Run) -> Block:
-    related, unrelated = run.suppressed(), run.suppressed("unrelated")
+    related, unrelated, held = run.suppressed(), run.suppressed("unrelated"), held_out(run)
     marks, table = [], []
     for language in (ALL, *run.languages):
         parts = [rows if language == ALL else rows.filter(pl.col("language") == language)
-                 for rows in (related, unrelated)]  # fmt: skip
-        found = [of_set(parts[0], MATRICE), of_set(parts[0], RANDOM), of_set(parts[1], MATRICE)]
+                 for rows in (related, unrelated, held)]  # fmt: skip
+        found = [of_set(parts[0], MATRICE), of_set(parts[0], RANDOM), of_set(parts[2], HELD), of_set(parts[0], PEER),
+                 of_set(parts[1], MATRICE)]  # fmt: skip
         marks += [
             Dot(language, name, one, mark)
             for (name, mark), one in zip(_MARKS.items(), found, strict=True)
@@ -119,13 +137,25 @@ def _effects(run: Run) -> Block:
     said = (
         f"Relative change of P(answer), (after − before) / before, when {run.size} located for all languages at once "
         "are set to zero where the answer is predicted; judged by queries that located nothing, in the languages "
-        "that the fact is known in. Means over facts, a fact’s queries in a language averaged first; whiskers are "
-        "95% bootstrap intervals over facts. Controls: as many random neurons of the same layers, and the same "
-        "neurons for facts of other relations that are answered right. The last column is the paired difference of "
-        "the set and random neurons."
+        "that the fact is known in. Means over facts that have such a set, a fact’s queries in a language averaged "
+        "first; whiskers are 95% bootstrap intervals over facts. Located without the language: by all the others "
+        "that know the fact, and read in this one. Controls: as many random neurons of the same layers; the set of "
+        "another fact of the relation; and the same neurons for facts of other relations that are answered right. "
+        "The last column but one is the paired difference of the set and random neurons."
     )
-    head = ("language", "the fact", "random", "unrelated", "fact − random", "n")
-    kinds = [("dot", "the fact"), ("square", "random neurons, the fact"), ("diamond", "unrelated facts")]
+    head = (
+        "language",
+        "the fact",
+        "random",
+        "without the language",
+        "another fact’s",
+        "unrelated",
+        "fact − random",
+        "n",
+    )
+    kinds = [("dot", "the fact"), ("square", "random neurons"),
+             ("diamond held", "located without the language"), ("square peer", "another fact’s set"),
+             ("diamond", "unrelated facts")]  # fmt: skip
     body = legend(kinds) + plot("agnostic-dots", "Relative change of P(answer) by language")
     figure = dots(marks, "relative change of P(answer)", change, (-0.25, 0.03))
     return Block(_heading(run), body + caption(said) + as_table(head, table), {"agnostic-dots": figure})

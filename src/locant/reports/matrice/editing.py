@@ -69,8 +69,8 @@ def _squares(run: Run, found: Read) -> Block:
         "Share of judging queries, in percent, whose first choice is the new answer after the fact’s value vectors "
         f"were rewritten in one language (down the side), by where it is read (across); {run.size}. Framed: the "
         "language of the edit. Means over facts; intervals and n are in the table, and where a cell is pointed at. "
-        "Only languages in which the fact is known are edited; all are read. Controls are below: random neurons, and "
-        "what other facts keep."
+        "Only languages in which the fact is known are edited; all are read, here also those that do not know it. "
+        "Controls are below: random neurons, and what other facts keep."
     )
     body = panels(parts) + caption(said) + as_table(("neurons", "edited in", "read in", "new answer", "n"), table, 3)
     return Block(_heading(found), body, figures)
@@ -95,13 +95,29 @@ def _sets(run: Run, found: Read) -> Block:
     body, figures = reach_panels(found, "editing", names)
     said = (
         "Left: share of judging queries whose first choice is the new answer, in the language of the edit and in the "
-        "others. “In turn”: the fact is edited in one known language after another. Right: share of queries of other "
+        "others that know the fact; “in the rest” are those that do not. “In turn”: the fact is edited in one "
+        "known language after another. Right: share of queries of other "
         "facts, of the same relation and of other ones, in all languages, whose first token stays as it was. Means "
-        "over facts with 95% bootstrap intervals, n in the table. Control: random neurons of the same layers, edited "
-        "alike."
+        "over facts with 95% bootstrap intervals, n in the table. Controls: random neurons of the same layers, and "
+        "of "
+        f"the union’s, and the set of another fact, edited alike.{_chosen(run)}"
     )
     body += caption(said) + as_table(HEAD, list(reach_table(found))) + _sizes(run)
     return Block(reach_heading(found), body, figures)
+
+
+def _chosen(run: Run) -> str:
+    """How large the edits are, and by which facts that was chosen."""
+    if run["chosen"].is_empty():
+        return ""
+    row = run["chosen"].row(0, named=True)
+    text = f" λ₁ = {row['lambda1']:g}, λ₂ = {row['lambda2']:g}"
+    if row["how"] != "swept":
+        return f"{text}, {row['how']}."
+    whose = (
+        "facts that are not edited here" if row["apart"] else "facts that are edited here too, there being too few"
+    )
+    return f"{text}, chosen by the locating queries of {count(row['facts'])} {whose}."
 
 
 def _sizes(run: Run) -> str:
@@ -121,8 +137,8 @@ def _sizes(run: Run) -> str:
     said = (
         "An update subtracts λ₁ times the old answer’s embedding from each value vector and adds λ₂ times the new "
         "one’s, in lengths of the value vector. Where the run was given no λ, the size that does best here is taken "
-        "for all sets: the mean of what is said anew and of what is kept, with a language’s own neurons, in that "
-        "language."
+        "for all sets: what is said anew and what is kept of other facts count alike, with a language’s own neurons, "
+        f"in that language, by the queries that locate.{_chosen(run)}"
     )
     head = ("λ₁ = λ₂", "new answer", "neighbours kept", "unrelated kept", "n")
     return details("How large an edit is", grid(head, table) + caption(said))

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-MATRICE, RANDOM = "matrice", "random"
-OWN = "own: "
-"""Before a language: the set of its own neurons."""
-OWN_HERE, IN_TURN, ALL_NEURONS, LORA = "own of the language", "each language's own, in turn", "all neurons", "LoRA"
-UNCERTAIN = (
-    "no query term",
-    "no language term",
-    "no uncertainty",
-    "one query",
-    "by deviation",
-    "by inverse-variance",
-    "by entropy",
+from locant.recipes.matrice.plan import (
+    ABLATIONS,
+    ALL_NEURONS,
+    IN_TURN,
+    LIKE_UNION,
+    LORA,
+    MATRICE,
+    OTHERS,
+    OWN,
+    OWN_HERE,
+    OWN_ONE,
+    PEER,
+    RANDOM,
+    control_of,
+    kind_of,
 )
+
+__all__ = [
+    "ALL_NEURONS", "ALTERNATIVES", "IN_TURN", "LIKE_UNION", "LORA", "MATRICE", "OTHERS", "OWN", "OWN_HERE", "OWN_ONE",
+    "PEER", "RANDOM", "REFERENCES", "SETS", "UNCERTAIN", "colour_of", "control_of", "kind_of", "name_of", "one_of",
+    "upper",
+]  # fmt: skip
+
+UNCERTAIN = ABLATIONS
 """What the language-agnostic set is without part of its uncertainty."""
-REFERENCES = ("intersection", "union", "language neurons")
+ALTERNATIVES = ("by deviation", "by inverse-variance", "by entropy")
+"""The set by another rule over languages."""
+REFERENCES = ("intersection", "union", "language neurons", PEER)
 SETS = {
     MATRICE: "language-agnostic",
     "no query term": "without the query term",
@@ -34,12 +47,17 @@ SETS = {
     "all languages but one": "of all languages but one",
     ALL_NEURONS: "all neurons",
     LORA: "LoRA",
+    PEER: "of another fact of the relation",
+    "by deviation": "by mean less deviation",
+    "by inverse-variance": "by inverse variance",
+    "by entropy": "by entropy",
     RANDOM: "random, same layers",
+    LIKE_UNION: "random, the union’s layers",
 }
 _COLOURS = {
     MATRICE: "located", OWN_HERE: "unrelated", IN_TURN: "unrelated", "own of one language": "unrelated",
     "own of each language": "unrelated", "own": "unrelated", ALL_NEURONS: "fourth", LORA: "fourth",
-    RANDOM: "control",
+    RANDOM: "control", LIKE_UNION: "control", PEER: "fourth",
 }  # fmt: skip
 
 
@@ -50,7 +68,7 @@ def name_of(which: str) -> str:
 
 def colour_of(which: str) -> str:
     """Orange for the language-agnostic set, green for it without uncertainty, blue for others, grey for chance."""
-    return _COLOURS.get(which, "shared" if which in UNCERTAIN else "unrelated")
+    return _COLOURS.get(which, "shared" if which in (*UNCERTAIN, *ALTERNATIVES) else "unrelated")
 
 
 def upper(text: str) -> str:

@@ -11,29 +11,34 @@ import polars as pl
 from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import legend, panels, plot
 from locant.reports.matrice.figures import dots
-from locant.reports.matrice.means import gap_of, reaches
+from locant.reports.matrice.means import gap_of, reaches, side
 from locant.reports.matrice.names import (
     ALL_NEURONS,
     IN_TURN,
+    LIKE_UNION,
     LORA,
     MATRICE,
     OWN_HERE,
+    PEER,
     RANDOM,
+    control_of,
+    kind_of,
     name_of,
     upper,
 )
 from locant.reports.matrice.run import Run
-from locant.reports.means import side
 from locant.reports.numbers import count, portion, share
 from locant.reports.query_localization.figures import Dot
 from locant.reports.query_localization.means import difference, mean
 from locant.types import Interval
 
 AGNOSTIC_IN_TURN = "language-agnostic, in turn"
-SETS = (MATRICE, OWN_HERE, "intersection", ALL_NEURONS, LORA, AGNOSTIC_IN_TURN, IN_TURN, RANDOM)
-HERE, ELSEWHERE = "the same", "others"
+SETS = (MATRICE, OWN_HERE, "intersection", PEER, ALL_NEURONS, LORA, AGNOSTIC_IN_TURN, IN_TURN, RANDOM, LIKE_UNION)
+HERE, ELSEWHERE, APART = "the same", "others", "others, not known"
+"""Where a change is read: in its language; in others that know the fact; in those that do not. Of a fact that is
+taught as it is, ELSEWHERE are others that did not know it, and APART those that did."""
 HEAD = ("neurons", "new answer, same language", "in others", "in others, same string", "in others, two strings",
-        "before, in others", "neighbours kept", "unrelated kept", "n")  # fmt: skip
+        "before, in others", "in the rest", "neighbours kept", "unrelated kept", "n")  # fmt: skip
 _WHERE = {
     HERE: ("in the language of the change", ("circle", "var(--located)")),
     ELSEWHERE: ("in other languages", ("diamond", "var(--unrelated)")),
@@ -74,35 +79,39 @@ class Read:
         return self.rows.filter((pl.col("set") == which) & (pl.col("asked") == "related"))
 
     def beyond_random(self, which: str, where: str = ELSEWHERE) -> Interval | None:
-        """How much more often the new answer is said than after the same change of random neurons."""
+        """How much more often the new answer is said than after the same change of random neurons of its layers."""
         rows = self.rows.filter((pl.col("asked") == "related") & (pl.col("where") == where))
-        return difference(rows, "says_new", "set", which, RANDOM, pairs=("fact", "source", "language"))
+        return difference(rows, "says_new", "set", which, control_of(which), pairs=("fact", "source", "language"))
 
     def lost_on_the_way(self, which: str) -> Interval | None:
         """How much more often it is said in the language of the change than in the others."""
         return difference(self.related(which), "says_new", "where", HERE, ELSEWHERE, pairs=("fact", "source"))
 
 
-def read(run: Run, table: str, made: str) -> Read:
-    """A table of changes as this page reads it: changes of every known language in turn are in none of the others."""
+def read(run: Run, table: str, made: str, kind: str | None = None) -> Read:
+    """A table of changes as this page reads it: changes of every known language in turn are in none of the others.
+
+    Args:
+        kind: of lessons, 'overwrite' or 'new'.
+    """
     real = [pl.col(name).cast(pl.Float64) for name in ("says_new", "says_new_before", "kept")]
     in_turn = (pl.col("source") == "all") & (pl.col("set") == MATRICE)
-    rows = (
-        run[table]
-        .with_columns(*real)
-        .with_columns(
-            where=pl.when((pl.col("source") == "all") | (pl.col("source") == pl.col("language")))
-            .then(pl.lit(HERE))
-            .otherwise(pl.lit(ELSEWHERE)),
-            set=pl.when(in_turn)
-            .then(pl.lit(AGNOSTIC_IN_TURN))
-            .when(pl.col("set").str.starts_with(RANDOM))
-            .then(pl.lit(RANDOM))
-            .otherwise(pl.col("set")),
-        )
+    rows = run[table] if kind is None else run[table].filter(pl.col("kind") == kind)
+    # Where the answer is already known, a lesson cannot bring it
+    elsewhere = ~pl.col("known") if kind == "new" else pl.col("known")
+    here = pl.col("source") == pl.col("language")
+    in_all = (pl.col("source") == "all") & pl.col("known")
+    rows = rows.with_columns(*real).with_columns(
+        where=pl.when(here | in_all)
+        .then(pl.lit(HERE))
+        .when(elsewhere)
+        .then(pl.lit(ELSEWHERE))
+        .otherwise(pl.lit(APART)),
+        set=pl.when(in_turn)
+        .then(pl.lit(AGNOSTIC_IN_TURN))
+        .otherwise(pl.col("set").map_elements(kind_of, return_dtype=pl.String)),
     )
-    single = rows.filter(pl.col("source") != "all")
-    return Read(pl.concat([single, run.where_known(rows.filter(pl.col("source") == "all"))]), made)
+    return Read(rows, made)
 
 
 def reach_answer(found: Read, question: str) -> Answer:
@@ -191,6 +200,7 @@ def reach_table(found: Read) -> Iterator[Sequence[str]]:
         cells = [
             found.new(name, HERE), found.new(name, ELSEWHERE), found.new(name, ELSEWHERE, True),
             found.new(name, ELSEWHERE, False), found.new(name, ELSEWHERE, column="says_new_before"),
+            found.new(name, APART),
             found.kept(name, "neighbour"), found.kept(name, "unrelated"),
         ]  # fmt: skip
         facts = found.related(name)["fact"].n_unique()

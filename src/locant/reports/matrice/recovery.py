@@ -11,19 +11,19 @@ import polars as pl
 
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, panels, plot
-from locant.reports.matrice.means import gap_of
-from locant.reports.matrice.names import MATRICE, RANDOM, name_of
+from locant.reports.matrice.means import gap_of, side
+from locant.reports.matrice.names import MATRICE, OWN_ONE, PEER, RANDOM, kind_of, name_of
 from locant.reports.matrice.run import Run
-from locant.reports.means import side
 from locant.reports.numbers import count, portion, share
 from locant.reports.query_localization.figures import Line, sweep
 from locant.reports.query_localization.means import difference, mean
 from locant.types import Interval
 
 QUESTION = "Can they help queries that fail?"
-OWN = "own of one language"
-_LINES = {MATRICE: ("agnostic", "located", "solid"), OWN: ("one’s own", "unrelated", "solid"),
-          RANDOM: ("random", "control", "dash")}  # fmt: skip
+NAMED = 2.0
+"""The factor that the verdict is about, that of the enhancing above; all are shown."""
+_LINES = {MATRICE: ("agnostic", "located", "solid"), OWN_ONE: ("one’s own", "unrelated", "solid"),
+          PEER: ("another fact’s", "fourth", "solid"), RANDOM: ("random", "control", "dash")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Turned:
 def turned(run: Run, known: bool) -> Turned:
     """What was asked in the languages in which the fact is known, or in the others."""
     rows = run["enhanced"].with_columns(
-        set=pl.when(pl.col("set").str.starts_with(RANDOM)).then(pl.lit(RANDOM)).otherwise(pl.col("set")),
+        set=pl.col("set").map_elements(kind_of, return_dtype=pl.String),
         turned=(pl.col("right_before") != pl.col("right_after")).cast(pl.Float64),
     )
     related, unrelated = (rows.filter(pl.col("asked") == asked) for asked in ("related", "unrelated"))
@@ -79,24 +79,21 @@ def turned(run: Run, known: bool) -> Turned:
 def answer(run: Run) -> Answer:
     """Whether failed queries come right by scaling, more than with random neurons; and what is lost by it."""
     found = _most_telling(run)
-    gaps = {factor: found.beyond_random(factor) for factor in found.factors}
-    known = {factor: gap for factor, gap in gaps.items() if gap is not None}
-    if not known:
+    gap = found.beyond_random(NAMED)
+    right, lost = found.recovered(MATRICE, NAMED), found.spoiled(MATRICE, NAMED)
+    if gap is None or right is None:
         return Answer(QUESTION, UNMEASURED, "No failed query was tried with these neurons and with random ones.")
-    best = max(known, key=lambda factor: known[factor].mean)
-    right, lost = found.recovered(MATRICE, best), found.spoiled(MATRICE, best)
-    assert right is not None
     text = (
-        f"Scaled by {best:g}, the language-agnostic set brings {portion(right)} of the failed queries right "
-        f"{found.whose} (to random neurons: {gap_of(known[best])})"
+        f"Scaled by {NAMED:g}, the language-agnostic set brings {portion(right)} of the failed queries right "
+        f"{found.whose} (to random neurons: {gap_of(gap)})"
     )
     text += f"; {portion(lost)} of the right ones are lost." if lost is not None else "."
-    sure = [factor for factor, gap in known.items() if side(gap) > 0]
-    text += f" The gain is sure at {len(sure)} of {len(known)} factors."
-    own = found.recovered(OWN, best)
+    sure = [factor for factor in found.factors if side(found.beyond_random(factor)) > 0]
+    text += f" The gain is above zero at {len(sure)} of {len(found.factors)} factors, each by its own interval."
+    own = found.recovered(OWN_ONE, NAMED)
     if own is not None:
         text += f" One language’s own neurons: {portion(own)}."
-    return Answer(QUESTION, verdict([side(gap) for gap in known.values()]), text)
+    return Answer(QUESTION, verdict([side(gap)]), text)
 
 
 def _most_telling(run: Run) -> Turned:
@@ -158,12 +155,11 @@ def _lines(found: Turned, what: str) -> list[Line]:
 
 
 def _heading(found: Turned) -> str:
-    last = found.factors[-1]
-    own, random = found.recovered(MATRICE, last), found.recovered(RANDOM, last)
+    own, random = found.recovered(MATRICE, NAMED), found.recovered(RANDOM, NAMED)
     if own is None or random is None:
         return "Failed queries were not tried with random neurons beside"
-    sure = "" if side(found.beyond_random(last)) else ", a difference that may be chance"
+    sure = "" if side(found.beyond_random(NAMED)) else ", a difference that may be chance"
     return (
-        f"Scaled by {last:g}, the language-agnostic set brings {share(own.mean)} of failed queries right, random "
+        f"Scaled by {NAMED:g}, the language-agnostic set brings {share(own.mean)} of failed queries right, random "
         f"neurons {share(random.mean)}, {found.whose}{sure}"
     )

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import polars as pl
 
-from locant.reports.matrice.names import OWN, RANDOM
+from locant.reports.matrice.names import OWN, kind_of
 from locant.reports.runs import finished, table_of
 
 RECIPE = "matrice"
 TEXT, WHOLE, REAL, TRUTH, TEXTS = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.List(pl.String())
 _MEAN = {"mean": REAL, "low": REAL, "high": REAL, "n": WHOLE}
 _READ: dict[str, pl.DataType] = {
-         "fact": TEXT, "source": TEXT, "set": TEXT, "language": TEXT, "asked": TEXT,
+         "fact": TEXT, "source": TEXT, "set": TEXT, "language": TEXT, "asked": TEXT, "known": TRUTH,
          "says_new_before": TRUTH, "says_new": TRUTH, "kept": TRUTH, "same_answer": TRUTH}  # fmt: skip
 _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "facts": {"fact": TEXT, "relation": TEXT, "known": TEXTS, "taught": TEXTS},
@@ -25,20 +25,25 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "neurons": {"fact": TEXT, "set": TEXT, "within": REAL, "between": REAL},
     "stability": {"fact": TEXT, "what": TEXT, "least": WHOLE, "value": REAL},
     "layers": {"set": TEXT, "layer": WHOLE, "neurons": REAL, "facts": WHOLE},
-    "overlap": {"first": TEXT, "second": TEXT, "family": TRUTH, "same_answer": TRUTH, **_MEAN, "expected": REAL,
-                "p": REAL},
+    "overlap": {"first": TEXT, "second": TEXT, "family": TRUTH, "script": TRUTH, "same_answer": TRUTH, **_MEAN,
+                "expected": REAL, "p": REAL},
     "touched": {"fact": TEXT, "set": TEXT, "operation": TEXT, "language": TEXT, "asked": TEXT, "query": TEXT,
                 "before": REAL, "after": REAL},
-    "sharing": {"fact": TEXT, "language": TEXT, "taught": TRUTH, "known": TRUTH, "verdict": TEXT},
+    "sizes": {"set": TEXT, "facts": WHOLE, "without": REAL, **_MEAN},
+    "sharing": {"fact": TEXT, "language": TEXT, "taught": TRUTH, "known": TRUTH, "verdict": TEXT, "own": REAL},
+    "verdicts": {"of": TEXT, "pairs": WHOLE, "count": WHOLE, **_MEAN},
+    "left_out": {"set": TEXT, "why": TEXT},
     "edited": _READ,
     "lambdas": {**_READ, "lambda": REAL},
-    "injected": {**_READ, "parameters": WHOLE, "steps": WHOLE},
+    "chosen": {"lambda1": REAL, "lambda2": REAL, "how": TEXT, "apart": TRUTH, "facts": WHOLE, "success": REAL,
+               "kept": REAL},
+    "injected": {**_READ, "kind": TEXT, "parameters": WHOLE, "steps": WHOLE},
     "enhanced": {"fact": TEXT, "set": TEXT, "factor": REAL, "language": TEXT, "asked": TEXT, "right_before": TRUTH,
                  "right_after": TRUTH},
     "degenerate": {"fact": TEXT, "set": TEXT, "language": TEXT, "pairs": WHOLE, "degenerate": WHOLE,
                    "accepted": WHOLE, "random_degenerate": REAL, "synergy": REAL, "random_synergy": REAL},
     "checking": {"relation": TEXT, "set": TEXT, "by": TEXT, "language": TEXT, "size": WHOLE, "auc": REAL,
-                 "auc_low": REAL, "auc_high": REAL, "f1": REAL, "statements": WHOLE, "true": WHOLE},
+                 "auc_low": REAL, "auc_high": REAL, "f1": REAL, "facts": WHOLE, "statements": WHOLE, "true": WHOLE},
     "costs": {"stage": TEXT, "facts": WHOLE, "queries": WHOLE, "seconds": REAL},
 }  # fmt: skip
 TABLES = {name: pl.Schema(columns) for name, columns in _COLUMNS.items()}
@@ -81,7 +86,7 @@ class Run:
         Related queries are of languages in which the fact is known, unrelated ones such as are answered right:
         where an answer has no probability to lose, its relative change is noise. Random draws count as one set.
         """
-        drawn = pl.when(pl.col("set").str.starts_with(RANDOM)).then(pl.lit(RANDOM)).otherwise(pl.col("set"))
+        drawn = pl.col("set").map_elements(kind_of, return_dtype=pl.String)
         by = ["fact", "set", "operation", "language", "asked"]
         related = self.where_known(self["touched"].filter(pl.col("asked") == "related"))
         unrelated = self["touched"].filter(pl.col("asked") == "unrelated")

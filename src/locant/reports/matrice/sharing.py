@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import polars as pl
 
 from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, legend, panels, plot
 from locant.reports.matrice.figures import dots
-from locant.reports.matrice.means import beyond, gap_of, of_set, reaches
-from locant.reports.matrice.names import RANDOM
+from locant.reports.matrice.means import beyond, gap_of, of_set, reaches, side
+from locant.reports.matrice.names import LIKE_UNION
 from locant.reports.matrice.run import Run
 from locant.reports.matrice.squares import square, wide
-from locant.reports.matrice.verdicts import among_known, verdict_block
-from locant.reports.means import side
-from locant.reports.numbers import change, count, decimal, p_value, relative
+from locant.reports.matrice.verdicts import ASKED, CHANCE, shares, verdict_block
+from locant.reports.numbers import change, count, decimal, p_value, portion, relative
 from locant.reports.query_localization.figures import Dot
 from locant.reports.query_localization.means import difference, mean
 from locant.types import Interval
@@ -52,8 +52,8 @@ def apart_from_own(run: Run) -> Interval | None:
 def beyond_random(run: Run) -> Interval | None:
     """How much lower it is without another language's neurons than without random ones."""
     others = run.own.filter(pl.col("whose") == "other").select("fact", "language", "change", set=pl.lit("other"))
-    random = run.suppressed().filter(pl.col("set") == RANDOM).select("fact", "language", "change", "set")
-    return beyond(pl.concat([others, random]), "other", RANDOM)
+    random = run.suppressed().filter(pl.col("set") == LIKE_UNION).select("fact", "language", "change", "set")
+    return beyond(pl.concat([others, random]), "other", LIKE_UNION)
 
 
 def _by_string(run: Run) -> str:
@@ -66,11 +66,16 @@ def _by_string(run: Run) -> str:
 
 
 def _counts(run: Run) -> str:
-    shares = among_known(run)
-    if not shares:
+    """How many are called shared, and how many would be by the neurons of another fact."""
+    found = shares(run)
+    if "all" not in found:
         return ""
-    shared, number = shares["shared"], shares["known"]
-    return f" Of {count(number)} pairs of a fact and a language that knows it, {count(shared)} are shared."
+    text = f" Of pairs of a fact and a language with a verdict, {portion(found['all'])} are shared"
+    real, chance = (found.get(of) for of in (ASKED, CHANCE))
+    if real is None or chance is None:
+        return f"{text}."
+    text += f"; by the same rule with the neurons of another fact of the relation {portion(chance)} would be"
+    return f"{text} (of the same pairs {portion(real)} are; n = {count(real.n)} facts)."
 
 
 def sections(run: Run) -> Iterator[Section]:
@@ -94,13 +99,13 @@ def _square(run: Run) -> Block:
     }
     languages = [one for one in run.languages if any(one in pair for pair in cells)]
     figure = square(cells, languages, languages, "neurons of", share=False)
-    random = of_set(run.suppressed(), RANDOM)
+    random = of_set(run.suppressed(), LIKE_UNION)
     said = (
         "Relative change of P(answer) in percent when the neurons located in one language (down the side) are set to "
         f"zero and the fact is asked in another (across), of facts known in both; {run.size} each. Framed: the "
         "language’s own. Means over facts; intervals and n are in the table, and where a cell is pointed at. Beside "
         "it, the cells without a frame, by whether both languages are of one family and write the answer alike. "
-        f"Control: random neurons of the same layers, {change(random) if random else 'not measured'}."
+        f"Control: random neurons of the union’s layers, {change(random) if random else 'not measured'}."
     )
     drawn = f'<div class="scroll"><div class="{wide(len(languages))}">'
     drawn += plot("transfer-square", "Heat map of languages against languages; the table has the numbers")
@@ -130,66 +135,67 @@ def _heading(run: Run) -> str:
 
 
 def _by_family(run: Run) -> str:
-    """Another language's neurons by family and by string, as a small table."""
-    families = _families(run)
-    rows = run.own.filter(pl.col("whose") == "other").with_columns(
-        family=pl.struct("source", "language").map_elements(
-            lambda pair: families.get(frozenset(pair.values())), return_dtype=pl.Boolean
-        )
-    )
+    """Another language's neurons by family, script and string, as a small table."""
+    kinds = {frozenset(row[:2]): row[2:] for row in run["overlap"].select("first", "second", *_KINDS).iter_rows()}
+    rows = run.own.filter(pl.col("whose") == "other")
+    for place, name in enumerate(_KINDS):
+        of_pair = {pair: values[place] for pair, values in kinds.items()}
+        found = [of_pair.get(frozenset(pair)) for pair in rows.select("source", "language").iter_rows()]
+        rows = rows.with_columns(pl.Series(name, found, dtype=pl.Boolean))
     table = []
-    for family in (True, False):
-        for alike in (True, False):
-            found = mean(rows.filter((pl.col("family") == family) & (pl.col("alike") == alike)), "change")
-            if found is not None:
-                table.append((_FAMILY[family], _ALIKE[alike], change(found), count(found.n)))
-    if not table:
-        return ""
-    return grid(("languages", "answer", "change", "n"), table, 2)
+    for family, script, alike in product((True, False), (True, False), (True, False)):
+        own = (pl.col("family") == family) & (pl.col("script") == script) & (pl.col("alike") == alike)
+        found_mean = mean(rows.filter(own), "change")
+        if found_mean is not None:
+            cells = (_FAMILY[family], _SCRIPT[script], _ALIKE[alike])
+            table.append((*cells, change(found_mean), count(found_mean.n)))
+    return grid(("languages", "script", "answer", "change", "n"), table, 3) if table else ""
 
 
-_FAMILY = {True: "of one family", False: "of two families"}
+_KINDS = ("family", "script")
+_FAMILY = {True: "of one family", False: "of two families", None: "of unknown family"}
+_SCRIPT = {True: "one script", False: "two scripts", None: "unknown script"}
 _ALIKE = {True: "the same string", False: "two strings"}
-
-
-def _families(run: Run) -> dict[frozenset[str], bool]:
-    pairs = run["overlap"].select("first", "second", "family").drop_nulls().iter_rows()
-    return {frozenset((first, second)): family for first, second, family in pairs}
 
 
 def _overlap(rows: pl.DataFrame) -> Block:
     pairs = rows.filter(pl.col("same_answer").is_null())
     marks, table = [], []
-    for family in (True, False):
-        for alike in (True, False):
-            own = rows.filter((pl.col("family") == family) & (pl.col("same_answer") == alike))
-            found = _pooled(own)
-            if found is None:
-                continue
-            name = f"{_FAMILY[family]}, {_ALIKE[alike]} · {len(own)} {'pair' if len(own) == 1 else 'pairs'}"
-            expected = Interval(float(own["expected"].mean()), float("nan"), float("nan"), len(own))  # type: ignore[arg-type]
-            marks.append(Dot(name, "one fact in two languages", found, ("circle", "var(--located)")))
-            marks.append(Dot(name, "two facts", expected, ("square", "var(--control)")))
-            table.append((name, f"{found.mean:.3f}", f"{expected.mean:.3f}", count(int(own["n"].to_numpy().max()))))
-    above = int((pairs["p"] <= 0.05).sum())
+    for family, script, alike in product((True, False, None), (True, False, None), (True, False)):
+        own = rows.filter(
+            pl.col("family").eq_missing(pl.lit(family)),
+            pl.col("script").eq_missing(pl.lit(script)),
+            pl.col("same_answer") == alike,
+        )
+        found = _pooled(own)
+        if found is None:
+            continue
+        pairs_of = f"{len(own)} {'pair' if len(own) == 1 else 'pairs'}"
+        name = f"{_FAMILY[family]}, {_SCRIPT[script]}, {_ALIKE[alike]} · {pairs_of}"
+        expected = Interval(float(own["expected"].mean()), float("nan"), float("nan"), len(own))  # type: ignore[arg-type]
+        marks.append(Dot(name, "one fact in two languages", found, ("circle", "var(--located)")))
+        marks.append(Dot(name, "two facts", expected, ("square", "var(--control)")))
+        table.append((name, f"{found.mean:.3f}", f"{expected.mean:.3f}", count(int(own["n"].to_numpy().max()))))
+    above = holm(pairs["p"].drop_nulls().to_list())
     heading = (
-        f"Of {count(len(pairs))} pairs of languages, {count(above)} share more neurons of a fact than of two facts"
+        f"Of {count(len(pairs))} pairs of languages, {count(above)} share more neurons of a fact than of two facts "
+        "of a relation (Holm)"
     )
     said = (
         "Jaccard index of two languages’ own neurons of a fact (of both / of either; no unit), the mean "
         "over pairs of languages; whiskers reach from the lowest pair to the highest; intervals over facts are in "
-        "the table of pairs. Control, in grey: the neurons of two different facts, by random pairing; p is of that, "
-        "and with many pairs some are below 0.05 by chance. An answer that is one string in both languages may share "
-        "neurons that write the string, not such as hold the fact."
+        "the table of pairs. Control, in grey: the neurons of two different facts of a relation, by random pairing, "
+        "for the same answers; p is of that, and the heading counts by Holm’s rule for all pairs. An answer that is "
+        "one string in both languages may share neurons that write the string, not such as hold the fact."
     )
     body = legend([("dot", "one fact in two languages"), ("square", "two facts")])
     body += plot("overlap-dots", "Jaccard index by family and string of the answer") + caption(said)
     body += as_table(("languages", "Jaccard", "expected", "facts at most"), table)
-    body += details("Every pair of languages", grid(_PAIRS, list(map(_pair, rows.rows(named=True))), 4))
+    body += details("Every pair of languages", grid(_PAIRS, list(map(_pair, rows.rows(named=True))), 5))
     return Block(heading, body, {"overlap-dots": dots(marks, "Jaccard index", decimal, (0.0, 0.5), ".1f")})
 
 
-_PAIRS = ("first", "second", "families", "answers", "Jaccard", "expected", "p", "n")
+_PAIRS = ("first", "second", "families", "scripts", "answers", "Jaccard", "expected", "p", "n")
 
 
 def _pair(row: dict[str, object]) -> Sequence[str]:
@@ -197,10 +203,23 @@ def _pair(row: dict[str, object]) -> Sequence[str]:
     answers = "all" if row["same_answer"] is None else _ALIKE[bool(row["same_answer"])]
     p = row["p"]
     return (
-        str(row["first"]), str(row["second"]), "one" if row["family"] else "two", answers, decimal(found),
+        str(row["first"]), str(row["second"]), *(_NUMBER[row[name]] for name in _KINDS), answers, decimal(found),  # type: ignore[index]
         f"{row['expected']:.3f}", p_value(p).removeprefix("p ").removeprefix("= ") if isinstance(p, float) else "–",
         count(found.n),
     )  # fmt: skip
+
+
+_NUMBER = {True: "one", False: "two", None: "unknown"}
+
+
+def holm(values: Sequence[float], level: float = 0.05) -> int:
+    """How many of several tests stand at a level that holds for all of them together.
+
+    Source: Holm 1979, the step-down rule.
+    """
+    ordered = sorted(values)
+    stands = [p * (len(ordered) - place) <= level for place, p in enumerate(ordered)]
+    return stands.index(False) if False in stands else len(stands)
 
 
 def _pooled(rows: pl.DataFrame) -> Interval | None:

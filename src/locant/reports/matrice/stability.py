@@ -9,13 +9,22 @@ import polars as pl
 from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
 from locant.reports.matrice.figures import dots
-from locant.reports.matrice.names import MATRICE, RANDOM, REFERENCES, UNCERTAIN, name_of, upper
+from locant.reports.matrice.means import LEAST, doubt, side
+from locant.reports.matrice.names import (
+    ALTERNATIVES,
+    LIKE_UNION,
+    MATRICE,
+    RANDOM,
+    REFERENCES,
+    UNCERTAIN,
+    name_of,
+    upper,
+)
 from locant.reports.matrice.run import Run
 from locant.reports.matrice.squares import sheet
-from locant.reports.means import LEAST, side
 from locant.reports.numbers import count, decimal
 from locant.reports.query_localization.figures import Dot
-from locant.reports.query_localization.means import difference, doubt, mean
+from locant.reports.query_localization.means import difference, mean
 from locant.types import Interval
 
 QUESTION = "Would other wordings or other languages have chosen the same?"
@@ -95,7 +104,10 @@ def _drawn(run: Run) -> Block:
 
 
 def _layers(rows: pl.DataFrame) -> Block:
-    order = (MATRICE, *UNCERTAIN, *REFERENCES, "own of each language", "all languages but one", RANDOM)
+    order = (
+        MATRICE, *UNCERTAIN, *ALTERNATIVES, *REFERENCES, "own of each language", "all languages but one", RANDOM,
+        LIKE_UNION,
+    )  # fmt: skip
     known = set(rows["set"])
     sets = [*(name for name in order if name in known), *sorted(known - set(order))]
     layers = sorted(rows["layer"].unique().to_list())

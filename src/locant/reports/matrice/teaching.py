@@ -8,7 +8,7 @@ import polars as pl
 
 from locant.reports.answers import Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid
-from locant.reports.matrice.names import name_of, upper
+from locant.reports.matrice.names import LORA, MATRICE, name_of, upper
 from locant.reports.matrice.reach import HEAD, Read, reach_answer, reach_heading, reach_panels, reach_table, read
 from locant.reports.matrice.run import Run
 from locant.reports.numbers import count, portion
@@ -19,7 +19,7 @@ QUESTION = "Does a fact taught in one language reach others?"
 
 def answer(run: Run) -> Answer:
     """What a lesson in one language makes the model say there, and in the others."""
-    return reach_answer(read(run, "injected", "taught"), QUESTION)
+    return reach_answer(read(run, "injected", "taught", "overwrite"), QUESTION)
 
 
 def sections(run: Run) -> Iterator[Section]:
@@ -28,32 +28,52 @@ def sections(run: Run) -> Iterator[Section]:
         why = "The table of lessons has no rows."
         yield Section("teaching", "Teaching", {None: absent("No fact was taught", why)})
         return
-    yield Section("teaching", "Teaching", {None: _block(run)})
+    for kind, name, title in (("overwrite", "teaching", "Teaching"), ("new", "lessons", "")):
+        found = read(run, "injected", "taught", kind)
+        if found.sets:
+            yield Section(name, title, {None: _block(run, found, name, kind)})
 
 
-def _block(run: Run) -> Block:
-    found = read(run, "injected", "taught")
-    trained = {name: _trained(run, name) for name in found.sets}
+_WHAT = {
+    "overwrite": "A new answer is taught in one language that knows another ({}), and then asked for in all: "
+    "“others” "
+    "are those that knew the old one, “the rest” such as did not.",
+    "new": "A fact is taught as it is in one language that does not know it ({}), and then asked for in all: "
+    "“others” "
+    "did not know it either, “the rest” did. Neurons are those located where it is known; where it was not located, "
+    "those of its relation’s other facts.",
+}
+
+
+def _block(run: Run, found: Read, uid: str, kind: str) -> Block:
+    trained = {name: _trained(found, name) for name in found.sets}
     names = {name: f"{upper(name_of(name))} · {trained[name][0]}" for name in found.sets}
-    body, figures = reach_panels(found, "teaching", names)
-    taught = [one for one in run.languages if one in set(run["injected"]["source"])]
+    body, figures = reach_panels(found, uid, names)
+    taught = [one for one in run.languages if one in set(found.rows["source"])]
     said = (
-        f"A new answer is taught in one language ({', '.join(taught)}) by training the value vectors and biases of "
-        "some neurons only, then asked for in all of them. Beside each set: parameters trained, to whole thousands. "
-        "All neurons are every feed-forward layer, at a tenth of the rate; LoRA has about as many parameters as the "
-        "language-agnostic set. Left: share of judging queries whose first choice is the new answer. Right: share of "
+        f"{_WHAT[kind].format(', '.join(taught))} Trained are the up, gate and down vectors of some neurons, and "
+        "nothing else. Beside each set: parameters trained, to whole thousands. All neurons are every feed-forward "
+        f"layer, at a tenth of the rate; {_of_lora(trained)}. Left: share of judging queries whose first choice is "
+        "the new answer. Right: share of "
         "other facts’ queries, in all languages, whose first token stays: the rest is forgotten. Means over facts "
-        "with 95% bootstrap intervals, n in the table. Control: random neurons of the same layers."
+        "with 95% bootstrap intervals, n in the table. Controls: random neurons of the same layers, and of the "
+        "union’s."
     )
     head = (HEAD[0], "parameters", "steps", *HEAD[1:])
     rows = [(row[0], *trained[name][1:], *row[1:]) for name, row in zip(found.sets, reach_table(found), strict=True)]
     body += caption(said) + as_table(head, rows) + _by_language(run, found)
-    return Block(reach_heading(found), body, figures)
+    return Block(f"{'As it is: t' if kind == 'new' else 'T'}{reach_heading(found)[1:]}", body, figures)
 
 
-def _trained(run: Run, which: str) -> tuple[str, str, str]:
-    """Parameters in short and in full, and steps; of the set as the table calls it."""
-    rows = run["injected"].filter(pl.col("set").str.starts_with(which))
+def _of_lora(trained: dict[str, tuple[str, str, str]]) -> str:
+    if LORA not in trained or MATRICE not in trained:
+        return "adapters (LoRA) were not trained"
+    return f"LoRA trains {trained[LORA][1]} parameters, the language-agnostic set {trained[MATRICE][1]}"
+
+
+def _trained(found: Read, which: str) -> tuple[str, str, str]:
+    """Parameters in short and in full, and steps."""
+    rows = found.rows.filter(pl.col("set") == which)
     parameters, steps = rows["parameters"].mean(), rows["steps"].mean()
     if not isinstance(parameters, float) or not isinstance(steps, float):
         return "not recorded", "–", "–"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -10,19 +10,21 @@ from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, plot
 from locant.reports.drawing import Bar, change_bars
 from locant.reports.matrice.figures import dots
-from locant.reports.matrice.means import beyond, of_set
+from locant.reports.matrice.means import beyond, gap_of, of_set, side
 from locant.reports.matrice.names import (
+    ALTERNATIVES,
+    LIKE_UNION,
     MATRICE,
     OWN,
     RANDOM,
     REFERENCES,
     UNCERTAIN,
     colour_of,
+    kind_of,
     name_of,
     upper,
 )
 from locant.reports.matrice.run import Run
-from locant.reports.means import side
 from locant.reports.numbers import change, count, points, portion, probability, relative, share
 from locant.reports.query_localization.figures import Dot
 from locant.reports.query_localization.means import average, mean
@@ -30,24 +32,39 @@ from locant.reports.text import plotly
 from locant.types import Interval
 
 QUESTION = "Do they do more than neurons taken without uncertainty?"
-COMPARED = (MATRICE, *UNCERTAIN, *REFERENCES, RANDOM)
+NAMED = "no uncertainty"
+"""The set that the verdict is about, named before any was looked at; the other comparisons are said beside it."""
+COMPARED = (MATRICE, *UNCERTAIN, *ALTERNATIVES, *REFERENCES, RANDOM, LIKE_UNION)
 
 
 def answer(run: Run) -> Answer:
-    """The set against what it is without its terms; and which set of the same size does most."""
+    """The set against the same without both its terms; without one of them, and by other rules, beside."""
     rows = run.suppressed()
-    own = of_set(rows, MATRICE)
-    gaps = {name: beyond(rows, MATRICE, name) for name in UNCERTAIN}
-    known = {name: gap for name, gap in gaps.items() if gap is not None}
-    if own is None or not known:
+    own, gap = of_set(rows, MATRICE), beyond(rows, MATRICE, NAMED)
+    if own is None or gap is None:
         return Answer(QUESTION, UNMEASURED, "No set was suppressed beside one taken without uncertainty.")
-    signs = [-side(gap) for gap in known.values()]
-    text = f"Suppressed, {run.size} change P(answer) by {change(own)}; {_most(rows)}"
-    differences = "; ".join(f"{name_of(name)} {points(gap)}" for name, gap in known.items())
-    text += f" Differences to the same set {differences} (n = {count(own.n)} facts)."
-    if any(sign < 0 for sign in signs):
-        text += " What languages or wordings disagree about does much of the work."
-    return Answer(QUESTION, verdict(signs), text)
+    text = f"Suppressed, {run.size} change P(answer) by {change(own)}; to the same {name_of(NAMED)}: {gap_of(gap)}."
+    text += _beside(rows, [name for name in UNCERTAIN if name != NAMED], "Without one of its terms")
+    text += _beside(rows, ALTERNATIVES, "By another rule over languages") + f" Of all, {_most(rows)}"
+    return Answer(QUESTION, verdict([-side(gap)]), text + _lacking(run))
+
+
+def _beside(rows: pl.DataFrame, names: Sequence[str], what: str) -> str:
+    """Differences to other sets, of which none is a verdict: with so many, one may lie apart by chance."""
+    found = {name: gap for name in names if (gap := beyond(rows, MATRICE, name)) is not None}
+    if not found:
+        return ""
+    return f" {what}, differences: {'; '.join(f'{name_of(name)} {points(gap)}' for name, gap in found.items())}."
+
+
+def _lacking(run: Run) -> str:
+    """In how many facts there is no set, and how many of its neurons have a score above zero."""
+    rows = run["sizes"].filter(pl.col("set") == MATRICE)
+    if rows.is_empty():
+        return ""
+    own = rows.row(0, named=True)
+    text = f" {share(own['without'])} of {count(own['facts'])} facts have no such set"
+    return f"{text}; the others’ have {own['mean']:.1f} neurons with a score above zero on average, of {run.size}."
 
 
 def most(rows: pl.DataFrame) -> tuple[str, Interval] | None:
@@ -60,12 +77,12 @@ def most(rows: pl.DataFrame) -> tuple[str, Interval] | None:
 def _most(rows: pl.DataFrame) -> str:
     found = most(rows)
     if found is None or found[0] == MATRICE:
-        return "no other set of this size changes it as much."
+        return "no set of this size changes it as much."
     name, value = found
     gap = beyond(rows, MATRICE, name)
     doubtful = gap is not None and side(gap) == 0
     sure = ", a difference that may be chance" if doubtful else ""
-    return f"of all sets of this size, “{name_of(name)}” changes it most, by {change(value)}{sure}."
+    return f"“{name_of(name)}” changes it most, by {change(value)}{sure}."
 
 
 def sections(run: Run) -> Iterator[Section]:
@@ -95,11 +112,23 @@ def _sets(run: Run) -> Block:
         f"Relative change of P(answer) when {run.size} are set to zero, whatever set they are of: queries that "
         "located nothing, in the languages that the fact is known in; means over facts with 95% bootstrap intervals. "
         "Orange: the mean over queries less λq deviations, and over languages less λl deviations. Green: the same "
-        "without one term, without both, or of one query a language. Blue: the neurons that pass in the most "
-        "languages; those with the highest score in any; the model’s neurons for languages as such. Grey, the "
-        "control: random neurons of the same layers. The table has doubled activations and unrelated facts too."
+        "without one term, without both, or of one query a language; and by other rules over languages, which are "
+        "alternatives to it. Blue: the neurons that pass in the most languages; those with the highest score in any; "
+        "the model’s neurons for languages as such; the set of another fact of the relation. Grey, the control: "
+        "random neurons of the same layers, and of the union’s. Means are over the facts that have such a set; "
+        "differences are of the same facts. The table has doubled activations, unrelated facts and the sets’ sizes "
+        f"too{_left_out(run)}."
     )
-    head = ("neurons", "suppressed", "less agnostic", "doubled", "unrelated, suppressed", "n")
+    head = (
+        "neurons",
+        "suppressed",
+        "less agnostic",
+        "doubled",
+        "unrelated, suppressed",
+        "facts without",
+        "above zero",
+        "n",
+    )
     body = plot("uncertainty-bars", "Bars of relative change by set") + caption(said)
     body += as_table(head, list(_table(run)))
     return Block(_heading(rows), body, {"uncertainty-bars": change_bars(bars, down=True, row=44)})
@@ -127,26 +156,35 @@ def _table(run: Run) -> Iterator[tuple[str, ...]]:
         others = [of_set(part, name) for part in (doubled, unrelated)]
         yield (
             name_of(name), change(found), points(gap) if gap else "–",
-            *(change(one) if one else "none" for one in others), count(found.n),
+            *(change(one) if one else "none" for one in others), *_size(run, name), count(found.n),
         )  # fmt: skip
+
+
+def _size(run: Run, which: str) -> tuple[str, str]:
+    """Of a kind of set, the share of facts without a neuron, and the mean number with a score above zero."""
+    rows = run["sizes"].filter(pl.col("set") == ("own of each language" if which.startswith(OWN) else which))
+    if rows.is_empty():
+        return "–", "–"
+    own = rows.row(0, named=True)
+    return share(own["without"]), "–" if own["mean"] is None else f"{own['mean']:.1f}"
+
+
+def _left_out(run: Run) -> str:
+    rows = run["left_out"].iter_rows(named=True)
+    return "".join(f"; left out: {name_of(row['set'])} ({row['why']})" for row in rows)
 
 
 def variances(run: Run) -> pl.DataFrame:
     """Of each fact and kind of set, the mean share of its neurons' variance that lies between languages."""
     name = pl.col("set")
-    kind = (
-        pl.when(name.str.starts_with(OWN))
-        .then(pl.lit("own of each language"))
-        .when(name.str.starts_with(RANDOM))
-        .then(pl.lit(RANDOM))
-        .otherwise(name)
-    )
+    drawn = name.map_elements(kind_of, return_dtype=pl.String)
+    kind = pl.when(name.str.starts_with(OWN)).then(pl.lit("own of each language")).otherwise(drawn)
     rows = run["neurons"].with_columns(set=kind, part=pl.col("between") / (pl.col("between") + pl.col("within")))
     return rows.filter(pl.col("part").is_finite()).group_by("fact", "set", maintain_order=True).agg(pl.mean("part"))
 
 
 def _variance(parts: pl.DataFrame) -> Block:
-    shown = (MATRICE, *UNCERTAIN, "intersection", "union", "own of each language", RANDOM)
+    shown = (MATRICE, *UNCERTAIN, *ALTERNATIVES, "intersection", "union", "own of each language", RANDOM)
     found = {name: mean(parts.filter(pl.col("set") == name), "part") for name in shown}
     known = {name: one for name, one in found.items() if one is not None}
     marks = [

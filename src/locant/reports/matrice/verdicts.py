@@ -8,49 +8,71 @@ import polars as pl
 
 from locant.reports.answers import NO, UNMEASURED, UNSHOWN, YES, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
-from locant.reports.matrice.figures import stacks
+from locant.reports.matrice.figures import dots, stacks
+from locant.reports.matrice.means import apart
+from locant.reports.matrice.names import upper
 from locant.reports.matrice.run import Run
-from locant.reports.means import apart
 from locant.reports.numbers import count, portion, share
+from locant.reports.query_localization.figures import Dot
 from locant.reports.query_localization.means import mean
 from locant.types import Interval
 
-TAUGHT = "Are languages told apart in which a fact was taught?"
+TAUGHT = "Is a fact that was taught in all languages shared more?"
+EVERYWHERE, SOMEWHERE = "taught everywhere", "taught somewhere"
+ASKED, CHANCE = "asked of another fact", "by another fact's neurons"
+"""Pairs in which another fact's neurons were read too: as they are, and by those."""
 VERDICTS = {
     "shared": ("var(--shared)", "var(--paper)"),
     "specific": ("var(--located)", "var(--paper)"),
     "unclear": ("var(--control-2)", "var(--ink)"),
+    "alone": ("var(--fourth)", "var(--paper)"),
     "absent": ("var(--rule)", "var(--ink)"),
 }
-_SAID = {"shared": "shared", "specific": "the language’s own", "unclear": "unclear", "absent": "absent"}
+_SAID = {
+    "shared": "shared",
+    "specific": "the language’s own",
+    "unclear": "unclear",
+    "alone": "known in no other",
+    "absent": "absent",
+}
 _HEAD = ("of", *_SAID.values(), "n")
 
 
 def answer(run: Run) -> Answer:
-    """Whether a fact is found absent where it was not taught, and not where it was."""
-    taught, untaught = absent_where(run, True), absent_where(run, False)
-    if taught is None and untaught is None:
+    """Whether facts taught everywhere are shared between more of the languages that know them than others are."""
+    if run["sharing"]["taught"].is_null().all():
         return Answer(TAUGHT, UNMEASURED, "In which languages a fact was taught is not known of these data.")
-    if taught is None or untaught is None:
-        lacking = "taught" if taught is None else "not taught"
-        return Answer(TAUGHT, UNMEASURED, f"There is no language in which a fact was {lacking}.")
+    found = shares(run)
+    everywhere, somewhere = (found.get(of) for of in (EVERYWHERE, SOMEWHERE))
+    if everywhere is None or somewhere is None:
+        lacking = EVERYWHERE if everywhere is None else SOMEWHERE
+        return Answer(TAUGHT, UNMEASURED, f"No fact {lacking} has a verdict.{_strays(run)}")
     text = (
-        f"A fact is found absent in {portion(untaught)} of the languages in which it was not taught, and in "
-        f"{portion(taught)} of those in which it was (n = {count(untaught.n)} and {count(taught.n)} facts)."
+        f"Of the pairs of a fact and a language with a verdict, {portion(everywhere)} are shared where the fact was "
+        f"{EVERYWHERE}, {portion(somewhere)} where it was {SOMEWHERE} (n = {count(everywhere.n)} and "
+        f"{count(somewhere.n)} facts).{_strays(run)}"
     )
-    known = run["sharing"].filter(pl.col("taught") & (pl.col("verdict") != "absent"))
-    shared = mean(known.with_columns((pl.col("verdict") == "shared").cast(pl.Float64).alias("shared")), "shared")
-    if shared is not None:
-        text += f" Of those taught and known, {portion(shared)} are shared with the other languages’ neurons."
-    if not apart(taught, untaught):
+    if not apart(everywhere, somewhere):
         return Answer(TAUGHT, UNSHOWN, text)
-    return Answer(TAUGHT, YES if untaught.mean > taught.mean else NO, text)
+    return Answer(TAUGHT, YES if everywhere.mean > somewhere.mean else NO, text)
 
 
-def absent_where(run: Run, taught: bool) -> Interval | None:
-    """The share of a fact's languages in which it is absent, of those in which it was taught, or was not."""
-    rows = run["sharing"].filter(pl.col("taught") == taught)
-    return mean(rows.with_columns((pl.col("verdict") == "absent").cast(pl.Float64).alias("absent")), "absent")
+def shares(run: Run) -> dict[str, Interval]:
+    """The share of pairs that are shared, by what they are of, as the run's own table has it."""
+    rows = run["verdicts"].filter(pl.col("mean").is_finite()).iter_rows(named=True)
+    return {row["of"]: Interval(row["mean"], row["low"], row["high"], row["n"]) for row in rows}
+
+
+def _strays(run: Run) -> str:
+    """How often a language knows what it was not taught, and which ones do: a count, since models are made so."""
+    rows = run["sharing"].filter(pl.col("taught").is_not_null())
+    untaught, taught = (rows.filter(pl.col("taught") == value) for value in (False, True))
+    known = untaught.filter(pl.col("known"))
+    text = f" Known are {count(int(taught['known'].sum()))} of {count(len(taught))} pairs that were taught, and "
+    text += f"{count(len(known))} of {count(len(untaught))} that were not"
+    by_language = known.group_by("language", maintain_order=True).len().iter_rows()
+    named = ", ".join(f"{language} {number}" for language, number in by_language)
+    return f"{text} ({named})." if named else f"{text}."
 
 
 def among_known(run: Run) -> dict[str, int]:
@@ -86,10 +108,10 @@ def verdict_block(run: Run) -> Block:
     counts = among_known(run)
     said = (
         "Of every fact known in two languages or more, in each language. Absent: most locating queries are answered "
-        "wrong. Otherwise the language’s own neurons are suppressed, and as many that all its other languages agree "
-        "on: shared if the others’ take at least half of what its own take from the answer, its own if less; unclear "
-        "where its own take less than 10%. n is beside the language; intervals over facts are in the table. Where "
-        "own neurons do little nothing can be said, which is the control of this verdict."
+        "wrong. Otherwise the language’s own neurons are suppressed, and then those of each other language that "
+        "knows the fact: shared if the strongest of the others’ takes at least half of what its own take from the "
+        "answer, its own if none does; unclear where its own take less than 10%. n is beside the language; intervals "
+        f"over facts are in the table. Control: the same rule with the neurons of another fact{_by_chance(run)}."
     )
     heading = "No fact is known in two languages: none can be shared"
     if counts:
@@ -101,6 +123,14 @@ def verdict_block(run: Run) -> Block:
     return Block(heading, body, {"verdict-stacks": figure})
 
 
+def _by_chance(run: Run) -> str:
+    found = shares(run)
+    real, chance = (found.get(of) for of in (ASKED, CHANCE))
+    if real is None or chance is None:
+        return " of the relation, which was not read"
+    return f" of the relation calls {portion(chance)} shared, where {portion(real)} are (n = {count(real.n)} facts)"
+
+
 def _taught(run: Run) -> Block:
     rows = run["sharing"].filter(pl.col("verdict").is_not_null())
     parts = [
@@ -109,22 +139,29 @@ def _taught(run: Run) -> Block:
         if len(own := rows.filter(pl.col("taught") == taught))
     ]
     said = (
-        "Every fact in every language, by whether the fact was taught in that language (n: facts and languages). "
-        "Verdicts as above; a fact known in one language only counts as that language’s own. Intervals over facts "
-        "are in the table. Control: each row is the other’s."
+        "Every fact in every language, by whether the fact was taught in that language (n: facts and languages); "
+        "that a fact is absent where it was not taught is how the model was made. Verdicts as above. Dots: of the "
+        "pairs "
+        "that are shared or the language’s own, the share that is shared, by whether the fact was taught in all "
+        "languages or in some; means over facts with 95% bootstrap intervals. Control: the same rule with the "
+        f"neurons of another fact.{_strays(run)}"
     )
-    found = {taught: absent_where(run, taught) for taught in (False, True)}
-    heading = "Where a fact was taught is known in part"
-    untaught, told = found[False], found[True]
-    if untaught is not None and told is not None:
-        heading = (
-            f"Facts are found absent in {share(untaught.mean)} of languages they were not taught in, and in "
-            f"{share(told.mean)} of those they were taught in"
-        )
+    found = shares(run)
+    everywhere, somewhere = (found.get(of) for of in (EVERYWHERE, SOMEWHERE))
+    heading = "Whether what was taught everywhere is shared more was not measured"
+    if everywhere is not None and somewhere is not None:
+        heading = f"Taught everywhere, {share(everywhere.mean)} are shared; taught somewhere, {share(somewhere.mean)}"
+        heading += "" if apart(everywhere, somewhere) else ", a difference that may be chance"
+    marks = [Dot(upper(of), "shared", one, ("circle", f"var(--{'control' if of == CHANCE else 'shared'})"))
+             for of, one in found.items()]  # fmt: skip
     body = _legend() + plot("taught-stacks", "Stacked bars of verdicts by teaching") + caption(said)
     body += as_table(_HEAD, [(name, *_portions(own), count(own["fact"].n_unique())) for name, own in parts])
-    figure = stacks([(name, _shares(own)) for name, own in parts], VERDICTS)
-    return Block(heading, body, {"taught-stacks": figure})
+    figures = {"taught-stacks": stacks([(name, _shares(own)) for name, own in parts], VERDICTS)}
+    if marks:
+        figures["taught-dots"] = dots(marks, "share of pairs that are shared", portion, (0.0, 1.0))
+        body += plot("taught-dots", "Shares of pairs that are shared, by teaching")
+        body += as_table(("pairs", "shared", "n"), [(of, portion(one), count(one.n)) for of, one in found.items()])
+    return Block(heading, body, figures)
 
 
 def _legend() -> str:
