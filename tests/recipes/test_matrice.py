@@ -566,6 +566,19 @@ def test_facts_are_drawn_from_those_taught_everywhere_and_those_taught_somewhere
     assert all(len(asked) == 4 for one in facts() for asked in one.queries.values())
 
 
+def test_data_with_one_wording_are_told_what_has_more(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"w{place} is", "answer": "w1", "fact": f"f{place}", "relation": "r", "language": language}
+        for place in range(3)
+        for language in ("en", "fr")
+    ]
+    (tmp_path / "one.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(UnknownName, match=r"has 2 wordings in each of en, fr: one locates, one judges\. BMLAMA"):
+        select_parallel(locant.load("almanac"), str(tmp_path / "one.jsonl"), ("en", "fr"))
+    with pytest.raises(UnknownName, match="no form 'mine'; there are object-final, blank"):
+        select_parallel(locant.load("almanac"), "almanac", ("en", "fr"), form="mine")
+
+
 def test_one_language_is_nothing_to_compare() -> None:
     with pytest.raises(UnknownName, match="name two or more, not en"):
         select_parallel(locant.load("almanac"), "almanac", ("en",))

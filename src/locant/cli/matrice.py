@@ -31,7 +31,9 @@ def matrice(
             help="almanac, mlama:FOLDER[,PATTERNS], paraphrases:FOLDER, bmlama:FOLDER, or a file of queries."
         ),
     ] = "almanac",
-    languages: Annotated[str, typer.Option(help="Two or more, with commas between.")] = "en,fr,fi,hu,ja,ko,zh",
+    languages: Annotated[str, typer.Option(help="Two or more, with commas between (the almanac's).")] = (
+        "en,fr,fi,hu,ja,ko,zh"
+    ),
     model: ModelOption = "almanac",
     relations: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
     limit: Annotated[int | None, typer.Option(min=2, help="How many facts, evenly from the relations (all).")] = None,

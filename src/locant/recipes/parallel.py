@@ -15,7 +15,7 @@ from locant.evaluations import read_answers
 from locant.models import LanguageModel
 from locant.queries import Kind, read_queries
 from locant.queries.bmlama import read_bmlama
-from locant.queries.mlama import read_mlama
+from locant.queries.mlama import FORMS, read_mlama
 from locant.queries.parallel import ParallelFact, gather_parallel
 from locant.queries.paraphrases import read_paraphrases
 from locant.recipes.data import can_be_asked
@@ -93,6 +93,8 @@ def select_parallel(
         UnknownName: nothing is left, or fewer than two languages are asked for; and as `read_parallel` does.
         BadFile: as the readers say.
     """
+    if form not in FORMS:
+        raise UnknownName(f"no form {form!r}; there are {', '.join(FORMS)}")
     if len(set(languages)) < 2:
         raise UnknownName(f"languages are compared: name two or more, not {', '.join(languages) or 'none'}")
     queries = read_parallel(source, lm.architecture.kind, languages, relations=relations, form=form)
@@ -101,9 +103,17 @@ def select_parallel(
     order = _in_turn(facts, taught_in() if source == "almanac" else {}, seed)
     wanted = len(facts) if limit is None else limit
     found = set(islice((one.uid for one in order if known_in == 0 or len(known(lm, one)) >= known_in), wanted))
+    if not facts:
+        raise UnknownName(
+            f"no fact of {source} has {LEAST} wordings in each of {', '.join(languages)}: one locates, one judges. "
+            "BMLAMA and mLAMA's own templates have one; mlama:FOLDER,PATTERNS takes mParaRel's, --form blank those "
+            "that do not end with the object"
+        )
     if not found:
-        rest = f" that the model answers in {known_in} of them" if known_in else ""
-        raise UnknownName(f"no fact of {source} has {LEAST} wordings in each of {', '.join(languages)}{rest}")
+        raise UnknownName(
+            f"of {len(facts)} facts of {source} the model answers none in {known_in} of {', '.join(languages)}; "
+            "take other data, another model, or fewer languages with --known-in"
+        )
     return tuple(one for one in facts if one.uid in found)
 
 

@@ -114,7 +114,11 @@ def run_matrice(
 
 def _refuse(lm: LanguageModel, facts: Sequence[ParallelFact], plan: Plan) -> None:
     if len({one.relation for one in facts}) < 2:
-        raise UnknownName("facts are compared with those of other relations; name two relations or more")
+        of = f"all {len(facts)} are of {facts[0].relation!r}" if facts else "there are none"
+        raise UnknownName(
+            f"facts are compared with those of other relations, and {of}; name more relations (in a file: a column "
+            "'relation'), or facts that the model knows"
+        )
     if len({one.languages for one in facts}) != 1:
         raise UnknownName("a run's facts are asked in the same languages, and these are not")
     if plan.size > lm.layers * lm.neurons:
