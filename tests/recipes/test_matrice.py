@@ -473,6 +473,7 @@ class Stopped(Exception):
     """Someone pulled the plug."""
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_where_it_stopped_and_ends_in_the_same_tables(run: Path, tmp_path: Path) -> None:
     def say(what: str, units: int):
         if what == "editing":
@@ -568,7 +569,14 @@ def test_facts_are_drawn_from_those_taught_everywhere_and_those_taught_somewhere
 
 def test_data_with_one_wording_are_told_what_has_more(tmp_path: Path) -> None:
     rows = [
-        {"prompt": f"w{place} is", "answer": "w1", "fact": f"f{place}", "relation": "r", "language": language}
+        {
+            "uid": f"{place}/{language}",
+            "prompt": f"w{place} is",
+            "answer": "w1",
+            "fact": f"f{place}",
+            "relation": "r",
+            "language": language,
+        }
         for place in range(3)
         for language in ("en", "fr")
     ]

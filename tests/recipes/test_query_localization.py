@@ -158,6 +158,7 @@ def test_edits_of_equal_size_touch_equally_many_neurons(run: Path) -> None:
     assert equal["text_change"].is_not_null().all()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_where_it_stopped_and_ends_in_the_same_tables(run: Path, tmp_path: Path) -> None:
     class Stopped(Exception):
         pass

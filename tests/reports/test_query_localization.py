@@ -289,6 +289,7 @@ def test_every_setting_of_the_run_is_on_the_page(folder, page):
 # Runs with less in them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(TABLES) - {"betas_by_fact"}))
 def test_a_run_without_one_of_its_tables_still_has_a_page(folder, tmp_path, name):
     run = altered(folder, tmp_path, "facts")
