@@ -81,6 +81,11 @@ class Provenance:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def hash_of(values: Tensor) -> str:
+    """A short name of a tensor's values, for settings that are tensors: equal in any dtype."""
+    return hashlib.sha256(values.detach().cpu().double().numpy().tobytes()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Attribution:
     """Scores of a model's neurons for each query.

@@ -27,11 +27,12 @@ from locant.queries.choice import ChoicePrompt, ChoiceQuestion
 from locant.recipes.choices import select_choices
 from locant.recipes.qrnca import METHODS, Plan, run_qrnca
 from locant.recipes.qrnca.cases import HALVES, halves
-from locant.recipes.qrnca.chosen import at_most, pools_of
+from locant.recipes.qrnca.chosen import pools_of
 from locant.recipes.qrnca.located import located_in, parts_of
 from locant.recipes.qrnca.plan import EVALUATIONS, FEW, OWN, RANDOM
 from locant.recipes.qrnca.predicted import appended, predict, written
 from locant.selections.clusters import cluster, query_neurons
+from locant.selections.share import at_most
 from locant.types import Selection
 from unchecked import unchecked
 

@@ -13,10 +13,11 @@ import torch
 from locant.queries.choice import ChoiceQuestion
 from locant.recipes.qrnca import METHODS
 from locant.recipes.qrnca.cases import HALVES, cases, group_cases, halves, partners
-from locant.recipes.qrnca.chosen import DRAWS, choose_for_groups, choose_neurons, is_matched, pools_of, random_like
+from locant.recipes.qrnca.chosen import DRAWS, choose_for_groups, choose_neurons, pools_of
 from locant.recipes.qrnca.located import Located, parts_of
 from locant.recipes.qrnca.plan import FEW, KNOWLEDGE, OWN, RANDOM
 from locant.selections.clusters import inverse_cluster_attribution
+from locant.selections.random_sets import is_matched, random_like
 from locant.types import Provenance, Selection
 from word_questions import GRID, PLAN, asked, domains, languages, located, units_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from locant.models import LanguageModel, at_least_float32, record
 from locant.models.engine import rows_within
 from locant.models.hooks import at_rest, maskable_attention
 from locant.queries import Tokens
-from locant.types import Attribution, Query, Setting
+from locant.types import Attribution, Query, Setting, hash_of
 
 Method: TypeAlias = Callable[..., Scores]
 Asked: TypeAlias = tuple[Tokens, tuple[int, ...]]
@@ -194,8 +193,4 @@ def resolved_settings(method: str, given: Mapping[str, Setting | Tensor]) -> dic
         if name not in known:
             raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
     values = {name: given.get(name, parameter.default) for name, parameter in known.items()}
-    return {name: _hash(value) if isinstance(value, Tensor) else value for name, value in values.items()}
-
-
-def _hash(value: Tensor) -> str:
-    return hashlib.sha256(value.detach().cpu().double().numpy().tobytes()).hexdigest()[:16]
+    return {name: hash_of(value) if isinstance(value, Tensor) else value for name, value in values.items()}

@@ -14,7 +14,6 @@ intersection of each language's own set is AMIG's (arXiv:2308.13198).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -23,7 +22,7 @@ from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from locant.errors import UnknownName
-from locant.types import Provenance, Query, Selection, Setting
+from locant.types import Provenance, Query, Selection, Setting, hash_of
 
 Share: TypeAlias = float | Mapping[str, float]
 """Of the highest score, for all languages or by language; AMIG's code has 0.3 for English, 0.2 for Chinese."""
@@ -211,8 +210,7 @@ def _selection(
     parents: Sequence[str],
     values: Tensor,
 ) -> Selection:
-    digest = hashlib.sha256(values.contiguous().numpy().data).hexdigest()[:16]
-    made_by = Provenance(method, {**settings, "values": digest}, parents=tuple(parents))
+    made_by = Provenance(method, {**settings, "values": hash_of(values)}, parents=tuple(parents))
     layers, neurons = chosen.shape
     return Selection(tuple(queries), chosen.nonzero(), weight, (layers, neurons), made_by)
 

@@ -15,7 +15,6 @@ Source: Chen et al. 2024, arXiv:2406.10868; `released` is github.com/tigerchen52
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from locant.errors import UnknownName
-from locant.types import Attribution, Provenance, Query, Selection, Setting
+from locant.types import Attribution, Provenance, Query, Selection, Setting, hash_of
 
 Templates: TypeAlias = Attribution | Float[Tensor, "template layer neuron"]
 """One question in several templates: as attributed, or the values of its neurons alone."""
@@ -317,7 +316,7 @@ def _values(templates: Templates, name: str) -> tuple[Float[Tensor, "template la
         raise UnknownName(f"of {values.numel()} {name}, {int((~values.isfinite()).sum())} are not finite")
     grid = (values.shape[1], values.shape[2])
     if not isinstance(templates, Attribution):
-        return values, _Question("", (), grid, hashlib.sha256(values.numpy().tobytes()).hexdigest()[:16])
+        return values, _Question("", (), grid, hash_of(values))
     facts = list(dict.fromkeys(query.fact.uid for query in templates.queries))
     if len(facts) != 1:
         raise UnknownName(f"these are templates of {len(facts)} questions ({', '.join(facts[:3])}, ...): give one's")

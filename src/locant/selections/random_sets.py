@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -35,6 +37,30 @@ def random_set(selection: Selection, seed: int, *, layer_matched: bool = True) -
         "random_set", {"layer_matched": layer_matched}, seed=seed, parents=(selection.made_by.digest(),)
     )
     return Selection(selection.queries, units, torch.ones(len(units)), selection.grid, made_by)
+
+
+def random_like(chosen: Selection, seed: int, name: str) -> Selection:
+    """As many random neurons as were chosen, of the same layers if these have as many others.
+
+    If the model has not, all others there are. `is_matched` tells whether they are of the same layers.
+
+    Args:
+        name: of the draw: with one seed, every name is a draw of its own.
+    """
+    layers, neurons = chosen.grid
+    number = Random(f"{seed}/{name}").getrandbits(31)
+    if 2 * len(chosen) > layers * neurons:
+        others = torch.ones(chosen.grid, dtype=torch.bool)
+        others[chosen.units[:, 0], chosen.units[:, 1]] = False
+        made_by = Provenance("random_set", {"layer_matched": False}, seed=number, parents=(chosen.made_by.digest(),))
+        return Selection(chosen.queries, others.nonzero(), torch.ones(int(others.sum())), chosen.grid, made_by)
+    fits = all(2 * len(own) <= neurons for own in chosen.by_layer().values())
+    return random_set(chosen, number, layer_matched=fits)
+
+
+def is_matched(chosen: Selection) -> bool:
+    """False of random neurons that are not of the same layers as what they stand beside."""
+    return chosen.made_by.settings.get("layer_matched") is not False
 
 
 def _draw(free: Tensor, count: int, generator: torch.Generator) -> Int[Tensor, "unit 2"]:

@@ -5,7 +5,6 @@ A query's own neurons are `select(one, "share", share=t)`, every score of at lea
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from locant.errors import UnknownName
 from locant.selections.select import RULES
-from locant.types import Provenance, Selection
+from locant.types import Provenance, Selection, hash_of
 
 
 def union(sets: Sequence[Selection]) -> Selection:
@@ -71,6 +70,11 @@ def strongest(selection: Selection, size: int) -> Selection:
     )
 
 
+def at_most(selection: Selection, size: int) -> Selection:
+    """The strongest units of a set; all, if there are not more."""
+    return strongest(selection, min(size, len(selection)))
+
+
 def consistency_aware(
     values: Float[Tensor, "query layer neuron"],
     pool: Selection,
@@ -116,7 +120,7 @@ def consistency_aware(
     grid[layer, neuron] = beta1 * mean - beta2 * (own - mean).square().mean(dim=0).sqrt()
     rule = "share" if size is None else "top"
     chosen = RULES[rule](grid, size or 0, threshold or 0.0)
-    settings = {"beta1": beta1, "beta2": beta2, "threshold": threshold, "size": size, "values": _hash(values)}
+    settings = {"beta1": beta1, "beta2": beta2, "threshold": threshold, "size": size, "values": hash_of(values)}
     made_by = Provenance("consistency_aware", {**settings}, parents=(pool.made_by.digest(),))
     return Selection(pool.queries, chosen.nonzero(), grid[chosen], pool.grid, made_by, pool.kind)
 
@@ -131,7 +135,3 @@ def _held(sets: Sequence[Selection], least: int, method: str) -> Selection:
     parents = tuple(one.made_by.digest() for one in sets)
     made_by = Provenance(method, {"least": least, "sets": len(sets)}, parents=parents)
     return Selection(queries, held.nonzero(), count[held].float(), grid, made_by, sets[0].kind)
-
-
-def _hash(values: Tensor) -> str:
-    return hashlib.sha256(values.detach().cpu().double().numpy().tobytes()).hexdigest()[:16]

@@ -44,7 +44,7 @@ from locant.recipes.matrice.located import (
     locate,
     part,
     parted,
-    random_like,
+    random_of,
     sets_in,
     with_peers,
 )
@@ -52,7 +52,7 @@ from locant.recipes.matrice.paired import check, pair
 from locant.recipes.matrice.plan import MATRICE, RANDOM, SETS, Plan
 from locant.recipes.matrice.touched import Unrelated, enhance_failed, touch, unrelated
 from locant.selections.lape import activation_rates, lape, text_of
-from locant.selections.share import union
+from locant.selections.share import at_most, union
 from locant.sweeps import RunFolder
 from locant.sweeps.run import Manifest
 from locant.sweeps.units import Unit, fill_table, save_table
@@ -282,10 +282,8 @@ class _Work:
         theirs = [sets[uid][MATRICE] for uid in peers if len(sets.get(uid, {}).get(MATRICE, ()))]
         if not theirs:
             return own
-        pooled = union(theirs)
-        most = pooled.weight.argsort(descending=True, stable=True)[: self.plan.size].sort().values
-        chosen = replace(pooled, units=pooled.units[most], weight=pooled.weight[most])
-        return {MATRICE: chosen, f"{RANDOM} 1": random_like(chosen, self.plan.seed)}
+        chosen = at_most(union(theirs), self.plan.size)
+        return {MATRICE: chosen, f"{RANDOM} 1": random_of(chosen, self.plan.seed)}
 
     def _unit(
         self,

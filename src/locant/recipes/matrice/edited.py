@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from random import Random
 
 import polars as pl
+from jaxtyping import Float
+from torch import Tensor
 
 from locant.attributions import attribute
 from locant.errors import BadQuery
@@ -31,7 +33,7 @@ from locant.recipes.matrice.plan import (
     Plan,
 )
 from locant.recipes.matrice.touched import Unrelated
-from locant.types import Query
+from locant.types import Query, Selection
 
 EDIT_DRAWS = 2
 """Random sets of each kind that are edited."""
@@ -70,12 +72,7 @@ def changes(lm: LanguageModel, asked: Sequence[Asked], others: Mapping[str, Unre
         new = next(fitting, None)
         if len(one.known) < 2 or new is None:
             continue
-        # A neighbour whose own object is the new one would seem to have been changed
-        apart = [each for each in peers if not set(each.fact.answers.items()) & set(new.fact.answers.items())]
-        near = {
-            language: tuple(each.judge[language][0] for each in apart[:NEIGHBOURS]) for language in one.fact.languages
-        }
-        found.append(Change(one, new.fact.answers, near, others[one.fact.uid]))
+        found.append(_change(one, new.fact.answers, peers, others[one.fact.uid]))
     return found
 
 
@@ -86,13 +83,18 @@ def lessons(asked: Sequence[Asked], others: Mapping[str, Unrelated]) -> list[Cha
         if len(one.known) == len(one.fact.languages):
             continue
         peers = [each for each in asked if each.fact.relation == one.fact.relation and each is not one]
-        right = set(one.fact.answers.items())
-        apart = [each for each in peers if not right & set(each.fact.answers.items())]
-        near = {
-            language: tuple(each.judge[language][0] for each in apart[:NEIGHBOURS]) for language in one.fact.languages
-        }
-        found.append(Change(one, one.fact.answers, near, others[one.fact.uid]))
+        found.append(_change(one, one.fact.answers, peers, others[one.fact.uid]))
     return found
+
+
+def _change(one: Asked, new: Mapping[str, str], peers: Sequence[Asked], unrelated: Unrelated) -> Change:
+    """A change, with those of the relation's other facts for neighbours whose own object is not the new one.
+
+    Such a neighbour would seem to have been changed.
+    """
+    apart = [each for each in peers if not new.items() & each.fact.answers.items()][:NEIGHBOURS]
+    near = {language: tuple(each.judge[language][0] for each in apart) for language in one.fact.languages}
+    return Change(one, new, near, unrelated)
 
 
 def edit(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
@@ -100,9 +102,10 @@ def edit(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFr
     read = _Reader(lm, change)
     rows: list[Row] = []
     for source in change.asked.known:
+        signs = _signs(lm, change, source)
         for name in (MATRICE, OWN + source, "intersection", PEER, *_draws(sets, EDIT_DRAWS)):
             if name in sets and len(sets[name]):
-                with _edited(lm, change, source, sets, name, plan):
+                with _edited(lm, change, source, sets[name], signs, plan):
                     rows += read.rows(source=source, set=_label(name))
     for label, start in ((IN_TURN, OWN), (MATRICE, None)):
         names = [(source, MATRICE if start is None else start + source) for source in change.asked.known]
@@ -110,7 +113,9 @@ def edit(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFr
             continue
         with ExitStack() as stack:
             for source, name in names:
-                stack.enter_context(_edited(lm, change, source, sets, name, plan))
+                # Of the model as the edits before it have left it
+                signs = _signs(lm, change, source)
+                stack.enter_context(_edited(lm, change, source, sets[name], signs, plan))
             rows += read.rows(source="all", set=label)
     return pl.DataFrame(rows)
 
@@ -121,10 +126,11 @@ def sweep(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataF
     Read are the queries that locate: those that judge have no part in what is chosen.
     """
     read, source = _Reader(lm, change, change.asked.locate), change.asked.known[0]
+    own, signs = sets[OWN + source], _signs(lm, change, source)
     rows: list[Row] = []
     for size in LAMBDAS:
         lambda1, lambda2 = (size if one is None else one for one in (plan.lambda1, plan.lambda2))
-        with _edited(lm, change, source, sets, OWN + source, replace(plan, lambda1=lambda1, lambda2=lambda2)):
+        with _edited(lm, change, source, own, signs, replace(plan, lambda1=lambda1, lambda2=lambda2)):
             rows += [row | {"lambda": size} for row in read.rows(source=source, set=OWN_HERE)]
     return pl.DataFrame(rows)
 
@@ -205,16 +211,24 @@ def _taught(
         yield tuning
 
 
+def _signs(lm: LanguageModel, change: Change, source: str) -> Float[Tensor, "layer neuron"]:
+    """The activations that an edit in a language goes by."""
+    return attribute(lm, [change.asked.locate[source][0]], "activation").activations[0]
+
+
 def _edited(
-    lm: LanguageModel, change: Change, source: str, sets: Sets, name: str, plan: Plan
+    lm: LanguageModel,
+    change: Change,
+    source: str,
+    chosen: Selection,
+    signs: Float[Tensor, "layer neuron"],
+    plan: Plan,
 ) -> AbstractContextManager[None]:
-    query = change.asked.locate[source][0]
-    signs = attribute(lm, [query], "activation").activations[0]
     assert plan.lambda1 is not None and plan.lambda2 is not None  # swept before anything is edited
     return update(
         lm,
-        sets[name],
-        query,
+        chosen,
+        change.asked.locate[source][0],
         change.new[source],
         lambda1=plan.lambda1,
         lambda2=plan.lambda2,

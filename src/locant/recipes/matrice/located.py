@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 
 import polars as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from locant.attributions import attribute
@@ -20,8 +19,9 @@ from locant.models import LanguageModel
 from locant.queries.parallel import ParallelFact
 from locant.recipes.matrice.plan import LIKE_UNION, MATRICE, OTHERS, OWN, PEER, PEER_OWN, RANDOM, Plan
 from locant.recipes.parallel import halves
-from locant.selections import random_set
 from locant.selections.across_languages import agreed, agreement_sizes, language_agnostic
+from locant.selections.random_sets import random_like
+from locant.selections.share import at_most
 from locant.selections.stability import stability
 from locant.selections.uncertainty import (
     RULES,
@@ -104,7 +104,9 @@ def locate(lm: LanguageModel, asked: Asked, speaking: Selection | None, plan: Pl
     joined = over_queries(scores, weights)
     sets = _sets(scores, weights, joined, queries, speaking, plan)
     own = by_language(joined, plan.lambda_q)
-    rows = [row for name, chosen in sets.items() for row in _neuron_rows(name, chosen, joined, own, plan)]
+    passed = (own > plan.share * own.amax(dim=(1, 2), keepdim=True)).sum(dim=0)
+    grids = dict(zip(("within", "between", "languages"), (*variance_parts(joined), passed), strict=True))
+    rows = [row for name, chosen in sets.items() for row in _neuron_rows(name, chosen, grids)]
     neurons = pl.DataFrame(rows, schema_overrides=_NEURON, infer_schema_length=None)
     neurons = neurons.with_columns(seconds=pl.lit(seconds), queries=pl.lit(len(queries)))
     stable = pl.DataFrame(
@@ -131,24 +133,13 @@ _NEURON = {
 }  # fmt: skip
 
 
-def _neuron_rows(
-    name: str, chosen: Selection, joined: LanguageScores, own: Float[Tensor, "language layer neuron"], plan: Plan
-) -> Iterator[Row]:
+def _neuron_rows(name: str, chosen: Selection, grids: Mapping[str, Num[Tensor, "layer neuron"]]) -> Iterator[Row]:
+    """A row for each neuron of a set, with what each grid says of it; one without a neuron for an empty set."""
     if not len(chosen):
         yield {"set": name, **dict.fromkeys(_NEURON)}
-        return
-    within, between = variance_parts(joined)
-    passed = (own > plan.share * own.amax(dim=(1, 2), keepdim=True)).sum(dim=0)
     for (layer, neuron), weight in zip(chosen.units.tolist(), chosen.weight.tolist(), strict=True):
-        yield {
-            "set": name,
-            "layer": layer,
-            "neuron": neuron,
-            "weight": float(weight),
-            "within": float(within[layer, neuron]),
-            "between": float(between[layer, neuron]),
-            "languages": int(passed[layer, neuron]),
-        }
+        about = {what: values[layer, neuron].item() for what, values in grids.items()}
+        yield {"set": name, "layer": layer, "neuron": neuron, "weight": weight, **about}
 
 
 def _stability_rows(
@@ -255,7 +246,7 @@ def _sets(
         "union": take(own.amax(dim=0)),
     }
     if speaking is not None:
-        sets["language neurons"] = _strongest(speaking, size)
+        sets["language neurons"] = at_most(speaking, size)
     for language, each in zip(joined.languages, own, strict=True):
         sets[OWN + language] = take(each)
         others = {name: rest for name, rest in scores.items() if name != language}
@@ -264,8 +255,8 @@ def _sets(
     for draw in range(plan.random_sets):
         # Where languages agree on no neuron, the controls of other experiments are still needed
         matched = sets[MATRICE] if len(sets[MATRICE]) else sets["union"]
-        sets[f"{RANDOM} {draw + 1}"] = random_like(matched, plan.seed, draw)
-        sets[f"{LIKE_UNION} {draw + 1}"] = random_like(sets["union"], plan.seed, draw)
+        sets[f"{RANDOM} {draw + 1}"] = random_of(matched, plan.seed, draw)
+        sets[f"{LIKE_UNION} {draw + 1}"] = random_of(sets["union"], plan.seed, draw)
     return sets
 
 
@@ -277,20 +268,9 @@ def _agnostic(
     return language_agnostic(found, queries, size=plan.size)
 
 
-def _strongest(speaking: Selection, size: int) -> Selection:
-    kept = speaking.weight.argsort(descending=True, stable=True)[:size].sort().values
-    made_by = Provenance("strongest", {"size": size}, parents=(speaking.made_by.digest(),))
-    return Selection(speaking.queries, speaking.units[kept], speaking.weight[kept], speaking.grid, made_by)
-
-
-def random_like(chosen: Selection, seed: int, draw: int = 0) -> Selection:
+def random_of(chosen: Selection, seed: int, draw: int = 0) -> Selection:
     """Random neurons of the same layers, another draw for every fact."""
-    fact = chosen.queries[0].fact.uid
-    number = Random(f"{seed}/{fact}/{draw}").getrandbits(31)
-    try:
-        return random_set(chosen, number)
-    except UnknownName:  # more than half of a layer is chosen: there are not so many others
-        return random_set(chosen, number, layer_matched=False)
+    return random_like(chosen, seed, f"{chosen.queries[0].fact.uid}/{draw}")
 
 
 def known_rows(asked: Sequence[Asked], taught: Mapping[str, Sequence[str]]) -> Iterator[Row]:

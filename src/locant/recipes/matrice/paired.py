@@ -15,7 +15,7 @@ from locant.evaluations.degenerate import DegeneratePairs, degenerate_pairs
 from locant.evaluations.fact_checking import best_threshold, check_facts, relation_neurons, scores_by_set
 from locant.evaluations.statements import Statement, statements
 from locant.models import LanguageModel
-from locant.recipes.matrice.located import Asked, Row, Sets, random_like
+from locant.recipes.matrice.located import Asked, Row, Sets, random_of
 from locant.recipes.matrice.plan import MATRICE, OWN, Plan
 
 LEAST = 3
@@ -112,7 +112,7 @@ def _by_set(
     for name in (MATRICE, "union"):
         known = [own[name] for own in learned.values() if len(own[name])]
         if known and len(neurons := relation_neurons(known)):
-            found[name] = (neurons, random_like(neurons, plan.seed))
+            found[name] = (neurons, random_of(neurons, plan.seed))
     if not found:
         return {}
     pairs = [one for pair in found.values() for one in pair]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from random import Random
 from typing import TypeAlias
 
 import torch
@@ -12,7 +11,6 @@ import torch
 from locant.queries.choice import ChoiceQuestion
 from locant.recipes.qrnca.located import Located
 from locant.recipes.qrnca.plan import FEW, KNOWLEDGE, OWN, RANDOM, Plan
-from locant.selections import random_set
 from locant.selections.clusters import (
     Cluster,
     common_neurons,
@@ -20,7 +18,8 @@ from locant.selections.clusters import (
     merge_by_group,
     query_neurons,
 )
-from locant.selections.share import strongest, union
+from locant.selections.random_sets import random_like
+from locant.selections.share import at_most, union
 from locant.types import Provenance, Selection
 
 Named: TypeAlias = Mapping[str, Selection]
@@ -116,32 +115,3 @@ def _summed(
         made_by = Provenance("summed_naica", {"top": top}, parents=(one.made_by.digest(), refused.made_by.digest()))
         found[one.uid] = at_most(Selection(one.queries, one.units[kept], one.scores[kept], one.grid, made_by), top)
     return found
-
-
-def at_most(chosen: Selection, size: int) -> Selection:
-    """The strongest of a set; all, if there are not more."""
-    return strongest(chosen, min(size, len(chosen)))
-
-
-# Random neurons
-
-
-def random_like(chosen: Selection, seed: int, name: str) -> Selection:
-    """As many random neurons as were chosen, of the same layers if these have as many others.
-
-    If the model has not, all others there are. `is_matched` tells whether they are of the same layers.
-    """
-    layers, neurons = chosen.grid
-    number = Random(f"{seed}/{name}").getrandbits(31)
-    if 2 * len(chosen) > layers * neurons:
-        others = torch.ones(chosen.grid, dtype=torch.bool)
-        others[chosen.units[:, 0], chosen.units[:, 1]] = False
-        made_by = Provenance("random_set", {"layer_matched": False}, seed=number, parents=(chosen.made_by.digest(),))
-        return Selection(chosen.queries, others.nonzero(), torch.ones(int(others.sum())), chosen.grid, made_by)
-    fits = all(2 * len(own) <= neurons for own in chosen.by_layer().values())
-    return random_set(chosen, number, layer_matched=fits)
-
-
-def is_matched(chosen: Selection) -> bool:
-    """False of random neurons that are not of the same layers as what they stand beside."""
-    return chosen.made_by.settings.get("layer_matched") is not False

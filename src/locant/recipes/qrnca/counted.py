@@ -9,10 +9,11 @@ from locant.evaluations.overlap import OVERLAPS, Overlap, likeness, overlap
 from locant.evaluations.regions import layer_histogram, neurons_per_question, regions
 from locant.models import LanguageModel
 from locant.recipes.qrnca.asked import Blocks
-from locant.recipes.qrnca.chosen import Named, Sets, is_matched
+from locant.recipes.qrnca.chosen import Named, Sets
 from locant.recipes.qrnca.located import Located
 from locant.recipes.qrnca.plan import Plan
 from locant.selections.clusters import Cluster, common_neurons, inverse_cluster_attribution
+from locant.selections.random_sets import is_matched
 
 Row = dict[str, object]
 Groups = Mapping[str, str]

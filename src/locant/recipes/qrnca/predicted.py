@@ -25,8 +25,10 @@ from locant.evaluations.sets import Touched
 from locant.models import LanguageModel
 from locant.queries.choice import ChoicePrompt, ChoiceQuestion
 from locant.recipes.qrnca.asked import with_options
-from locant.recipes.qrnca.chosen import DRAWS, Named, at_most, is_matched, random_like
+from locant.recipes.qrnca.chosen import DRAWS, Named
 from locant.recipes.qrnca.touched import Letters
+from locant.selections.random_sets import is_matched, random_like
+from locant.selections.share import at_most
 from locant.types import Selection
 
 AT_ONCE = 64

@@ -13,8 +13,9 @@ from locant.evaluations.sets import Touched
 from locant.models import LanguageModel
 from locant.queries.choice import ChoicePrompt
 from locant.recipes.qrnca.cases import Case
-from locant.recipes.qrnca.chosen import Sets, is_matched
+from locant.recipes.qrnca.chosen import Sets
 from locant.recipes.qrnca.plan import OPERATIONS
+from locant.selections.random_sets import is_matched
 from locant.types import Selection
 
 Letters = Mapping[str, Float[Tensor, " letter"]]
