@@ -29,11 +29,11 @@ if TYPE_CHECKING:
         measure,
         relative_change,
     )
-    from locant.interventions import enhance, intervene, scale, set_to, suppress
+    from locant.interventions import edit, enhance, intervene, scale, set_to, suppress
     from locant.models import LanguageModel, load
-    from locant.queries import query, read_queries, write_queries
+    from locant.queries import edit_request, query, read_queries, write_queries
     from locant.selections import random_set, select
-    from locant.types import Attribution, Fact, Intervention, Outcome, Provenance, Query, Selection
+    from locant.types import Attribution, EditRequest, Fact, Intervention, Outcome, Provenance, Query, Selection
 
 _HOME = {
     "attributions": ("attribute",),
@@ -46,16 +46,17 @@ _HOME = {
         "measure",
         "relative_change",
     ),
-    "interventions": ("enhance", "intervene", "scale", "set_to", "suppress"),
+    "interventions": ("edit", "enhance", "intervene", "scale", "set_to", "suppress"),
     "models": ("LanguageModel", "load"),
-    "queries": ("query", "read_queries", "write_queries"),
+    "queries": ("edit_request", "query", "read_queries", "write_queries"),
     "selections": ("random_set", "select"),
-    "types": ("Attribution", "Fact", "Intervention", "Outcome", "Provenance", "Query", "Selection"),
+    "types": ("Attribution", "EditRequest", "Fact", "Intervention", "Outcome", "Provenance", "Query", "Selection"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Attribution",
+    "EditRequest",
     "Fact",
     "Intervention",
     "LanguageModel",
@@ -68,6 +69,8 @@ __all__ = [
     "answer_probability",
     "answer_rank",
     "attribute",
+    "edit",
+    "edit_request",
     "enhance",
     "interval",
     "intervene",

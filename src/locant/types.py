@@ -60,6 +60,33 @@ class Query:
 
 
 @dataclass(frozen=True)
+class EditRequest:
+    """One fact to be rewritten.
+
+    Attributes:
+        query: the wording that an edit is given. Its answer is the fact's object as it is known (or empty), and its
+            prompt holds the fact's subject.
+        new: the object to say instead.
+    """
+
+    query: Query
+    new: str
+
+    @property
+    def uid(self) -> str:
+        return self.query.uid
+
+    @property
+    def subject(self) -> str:
+        return self.query.fact.subject
+
+    @property
+    def asked(self) -> Query:
+        """The query with the new object for its answer."""
+        return replace(self.query, answer=self.new, alternatives=())
+
+
+@dataclass(frozen=True)
 class Provenance:
     """How a result was made, so that it can be made again.
 

@@ -18,7 +18,7 @@ from locant.models import hooks
 from locant.models.architectures import Architecture
 from locant.models.sites import Sites, lay_out
 from locant.models.weights import device_of, value_vectors
-from locant.queries import Tokens, query, resolve, resolve_prompt
+from locant.queries import Tokens, last_subject_token, query, resolve, resolve_prompt
 from locant.types import Provenance, Query, Setting
 
 
@@ -96,6 +96,14 @@ class LanguageModel:
         """
         asked = query(prompt, "", language=language, uid=prompt)
         return resolve_prompt(asked, self.tokenizer, self.architecture.kind, self.context)
+
+    def subject_position(self, query: Query) -> int:
+        """Where the subject's last token stands in the query's prompt, for a causal model.
+
+        Raises:
+            BadQuery: the fact names no subject, or the prompt does not hold it.
+        """
+        return last_subject_token(query, self.tokenizer)
 
     def sites(self, queries: Sequence[tuple[Tokens, tuple[int, ...]]]) -> Sites:
         """Queries in tokens, each with the answer to read, as one batch on the model's device."""

@@ -57,7 +57,7 @@ def changing_value_vectors(changes: Mapping[nn.Module, tuple[Int[Tensor, " unit"
     Raises:
         LocantError: a weight is quantised, offloaded or split over devices; nothing has been changed then.
     """
-    places = [(_editable(down), units, rewrite) for down, (units, rewrite) in changes.items()]
+    places = [(editable_rows(down), units, rewrite) for down, (units, rewrite) in changes.items()]
     with torch.no_grad():
         old = [rows[units.to(rows.device)] for rows, units, _ in places]
         new = [rewrite(vectors).to(vectors) for vectors, (_, _, rewrite) in zip(old, places, strict=True)]
@@ -155,7 +155,7 @@ def check_editable(projections: Sequence[nn.Module]) -> None:
     Raises:
         LocantError: a weight is quantised, offloaded or split over devices, or shared by two projections.
     """
-    starts = [_editable(projection).data_ptr() for projection in projections]
+    starts = [editable_rows(projection).data_ptr() for projection in projections]
     if len(set(starts)) < len(starts):
         raise LocantError("two feed-forward layers of this model share a weight, so neither can be trained alone")
 
@@ -182,7 +182,7 @@ def keeping_modules(model: nn.Module, kept: Sequence[nn.Module]) -> Iterator[lis
 
 def _held(vectors: Vectors) -> list[Tensor]:
     """The weight with a row per neuron, and the neurons' biases if there are any: views, to be written to."""
-    inputs_first = _editable(vectors.projection)
+    inputs_first = editable_rows(vectors.projection)
     if vectors.written:
         return [inputs_first]
     bias = vectors.projection.bias
@@ -221,8 +221,12 @@ def _neurons_first(down: nn.Module) -> Tensor | None:
     return weight.detach().T if type(down) is nn.Linear else None
 
 
-def _editable(down: nn.Module) -> Float[Tensor, "neuron hidden"]:
-    """The weight with a row per neuron, to be written to."""
+def editable_rows(down: nn.Module) -> Float[Tensor, "neuron hidden"]:
+    """The weight of a projection with a row per input, to be written to: of a down-projection, a row per neuron.
+
+    Raises:
+        LocantError: it is quantised, offloaded or split over devices.
+    """
     weight = getattr(down, "weight", None)
     if weight is not None and weight.is_meta:
         raise LocantError("the weights of an offloaded layer cannot be edited: load the model where it fits whole")

@@ -14,9 +14,10 @@ from locant.queries.choice import (
 )
 from locant.queries.files import read_queries, write_queries
 from locant.queries.items import Item, item, read_items, read_mmlu
-from locant.queries.make import query
+from locant.queries.make import edit_request, query
 from locant.queries.pararel import read_pararel
 from locant.queries.qrnca import read_qrnca
+from locant.queries.subjects import last_subject_token
 from locant.queries.tokens import MASK, Kind, Tokens, resolve, resolve_prompt
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "Tokens",
     "choice_languages",
     "choose",
+    "edit_request",
     "gather_choices",
     "item",
+    "last_subject_token",
     "put_in_chat",
     "query",
     "read_items",

@@ -1,10 +1,10 @@
-"""One query from its words."""
+"""One query, or one request to edit a fact, from its words."""
 
 from __future__ import annotations
 
 import hashlib
 
-from locant.types import Fact, Query
+from locant.types import EditRequest, Fact, Query
 
 
 def query(
@@ -40,6 +40,20 @@ def query(
         alternatives=tuple(alternatives),
         template=template,
     )
+
+
+def edit_request(
+    prompt: str, subject: str, new: str, *, old: str = "", relation: str = "", language: str = "en", uid: str = ""
+) -> EditRequest:
+    """Make a request to edit a fact.
+
+    Args:
+        prompt: text that holds the subject, and ends where the object begins.
+        new: the object to say instead of `old`.
+        old: the fact's object as it is known; methods that locate it need it.
+    """
+    asked = query(prompt, old, subject=subject, relation=relation, language=language, uid=uid or _hash(prompt, new))
+    return EditRequest(asked, new)
 
 
 def _hash(prompt: str, answer: str) -> str:

@@ -1,0 +1,151 @@
+"""Facts rewritten in the weights while a context lasts, by any method, all at once or one after another."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import Parameter
+from pathlib import Path
+
+from torch import Tensor
+
+from locant.errors import UnknownName
+from locant.interventions.editing.editor import Editor, Note
+from locant.interventions.editing.methods import METHODS
+from locant.interventions.editing.saved import save_model, save_weights
+from locant.models import LanguageModel
+from locant.models.rewriting import Weights, held, rewriting
+from locant.types import EditRequest, Provenance
+
+
+class Edit:
+    """An edited model, while the context of `edit` lasts.
+
+    Attributes:
+        settings: of the method, every one with the value it has for this model.
+        requests: what has been rewritten so far, in order.
+        notes: what the method measured, one or more for each request.
+        seconds: that the edits took, on the wall clock.
+    """
+
+    def __init__(self, lm: LanguageModel, method: str, editor: Editor, write: Callable[[Weights], None]) -> None:
+        self.lm = lm
+        self.method = method
+        self.settings = editor.settings
+        self.requests: list[EditRequest] = []
+        self.notes: list[Note] = []
+        self.seconds = 0.0
+        self._editor = editor
+        self._write = write
+        self._before: dict[str, Tensor] = {}
+
+    def add(self, requests: Sequence[EditRequest], batch: int | None = None) -> None:
+        """Rewrite more facts, in the model as it is now.
+
+        Args:
+            batch: how many are rewritten together; None for as many as the method takes.
+
+        Raises:
+            BadQuery: a request cannot be made of this model; nothing has been changed then.
+            UnknownName: the method does not rewrite so many together.
+        """
+        for one in requests:
+            self.lm.tokens(one.asked)
+        most = self._editor.at_once or max(1, len(requests))
+        size = min(batch or most, most) if self._editor.at_once is None else batch or most
+        if not 0 < size <= most:
+            raise UnknownName(f"{self.method} rewrites at most {most} facts together, and at least 1, not {size}")
+        start = time.perf_counter()
+        for first in range(0, len(requests), size):
+            found = self._editor.rewrite(requests[first : first + size])
+            self._before |= held(self.lm.model, found.weights.keys() - self._before.keys())
+            self._write(found.weights)
+            self.requests += requests[first : first + size]
+            self.notes += found.notes
+        self.seconds += time.perf_counter() - start
+
+    @property
+    def made_by(self) -> Provenance:
+        """The method with its settings, and a digest of what it was asked for."""
+        asked = [[one.asked.prompt, one.subject, one.new] for one in self.requests]
+        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+        return self.lm.provenance(self.method, {**self.settings, "edits": len(asked), "requests": digest})
+
+    def save_model(self, folder: Path) -> Path:
+        """Write the edited model and its tokenizer, as `from_pretrained` reads them, with `edit.json` beside.
+
+        Raises:
+            BadFile: the folder holds something already, or cannot be written to.
+        """
+        return save_model(self.lm, folder, self.made_by, self.requests)
+
+    def save_weights(self, path: Path) -> Path:
+        """Write only the matrices that were changed, as safetensors; `apply_weights` puts them into the model again.
+
+        Raises:
+            BadFile: the file cannot be written.
+        """
+        return save_weights(self.lm, path, self._before, self.made_by)
+
+
+@contextmanager
+def edit(
+    lm: LanguageModel,
+    requests: Sequence[EditRequest],
+    method: str = "rome",
+    *,
+    batch: int | None = None,
+    **settings: object,
+) -> Iterator[Edit]:
+    """Rewrite facts in a model's weights while the context lasts; on exit every byte is as before.
+
+        with locant.edit(lm, [locant.edit_request("The capital of France is", "France", "Rome")]) as edited:
+            print(lm.generate("France has its capital at"))
+            edited.save_model(Path("edited"))
+
+    Args:
+        requests: what to rewrite; more can be added by `Edit.add`.
+        method: a name in `METHODS`.
+        batch: how many are rewritten together; None for as many as the method takes.
+        settings: the method's own keyword-only parameters.
+
+    Raises:
+        UnknownName: no such method, setting, or value of one.
+        BadQuery: a request cannot be made of this model.
+        LocantError: the model's weights cannot be changed, or the method does not fit the model.
+    """
+    editor = prepare(lm, method, settings)
+    with rewriting(lm.model) as write:
+        edited = Edit(lm, method, editor, write)
+        edited.add(requests, batch)
+        yield edited
+
+
+def prepare(lm: LanguageModel, method: str, settings: Mapping[str, object]) -> Editor:
+    """A method with its settings, resolved for a model; where it needs statistics of the model they are read here.
+
+    Raises:
+        UnknownName: no such method, setting, or value of one.
+        LocantError: the method does not fit the model.
+    """
+    known = editing_settings(method)
+    for name in settings:
+        if name not in known:
+            raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
+    return METHODS[method](lm, **settings)
+
+
+def editing_settings(method: str) -> dict[str, Parameter]:
+    """The keyword-only parameters of a method: its settings, with their defaults.
+
+    Raises:
+        UnknownName: no such method.
+    """
+    if method not in METHODS:
+        raise UnknownName(f"no editing method {method!r}; there are {', '.join(METHODS)}")
+    parameters = inspect.signature(METHODS[method]).parameters
+    return {name: one for name, one in parameters.items() if one.kind is Parameter.KEYWORD_ONLY}

@@ -1,0 +1,149 @@
+"""What holds for every edit, whatever its method: undone exactly, saved whole, refused clearly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import locant
+from families import tiny
+from locant.errors import BadFile, BadQuery, LocantError, UnknownName
+from locant.interventions.editing import METHODS, apply_weights, edit
+from locant.models import LanguageModel
+from locant.types import EditRequest
+
+
+def request(subject: str = "w5 w6", new: str = "w11", old: str = "w9") -> EditRequest:
+    return locant.edit_request(f"w3 {subject} w7", subject, new, old=old)
+
+
+def weights(lm: LanguageModel) -> dict[str, torch.Tensor]:
+    return {name: one.detach().clone() for name, one in lm.model.named_parameters()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_subject_is_found_at_its_last_token() -> None:
+    lm = tiny("llama")
+    tokens = lm.tokens(request().asked).prompt
+    assert lm.text_of([tokens[lm.subject_position(request().query)]]) == "w6"
+
+
+def test_a_subject_that_stands_twice_is_found_where_it_stands_last() -> None:
+    lm = tiny("llama")
+    asked = locant.edit_request("w3 w5 w4 w5 w7", "w5", "w11")
+    tokens = lm.tokens(asked.asked).prompt
+    assert lm.subject_position(asked.query) == len(tokens) - 2
+
+
+def test_a_subject_of_the_almanac_is_found_within_its_words(almanac_lm: LanguageModel) -> None:
+    asked = locant.edit_request("The capital of Burkina Faso is", "Burkina Faso", "Rome")
+    tokens = almanac_lm.tokens(asked.asked).prompt
+    rest = almanac_lm.tokenizer.decode(list(tokens[almanac_lm.subject_position(asked.query) + 1 :]))
+    assert rest.strip() == "is"
+
+
+@pytest.mark.parametrize("subject", ["", "w12"])
+def test_a_request_without_its_subject_in_the_prompt_is_refused(subject: str) -> None:
+    with pytest.raises(BadQuery, match="subject"):
+        tiny("llama").subject_position(locant.edit_request("w3 w5 w7", subject, "w11").query)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_leaving_an_edit_restores_every_byte(method: str) -> None:
+    lm = tiny("llama")
+    before = weights(lm)
+    with edit(lm, [request()], method):
+        assert not same(before, weights(lm))
+    assert same(before, weights(lm))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_exception_within_an_edit_restores_every_byte(method: str) -> None:
+    lm = tiny("llama")
+    before = weights(lm)
+    with pytest.raises(ZeroDivisionError), edit(lm, [request()], method):
+        raise ZeroDivisionError
+    assert same(before, weights(lm))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_edit_that_fails_midway_restores_every_byte(method: str) -> None:
+    lm = tiny("llama")
+    before = weights(lm)
+    unknown = locant.edit_request("w3 w5 w7", "w5", "no-such-word", old="w9")
+    with pytest.raises(BadQuery), edit(lm, [request()], method) as edited:
+        edited.add([unknown])
+    assert same(before, weights(lm))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_edits_in_one_process_share_no_state(method: str) -> None:
+    lm = tiny("llama")
+    with edit(lm, [request("w5 w6")], method):
+        first = weights(lm)
+    with edit(lm, [request("w20", "w21", "w22")], method):
+        pass
+    with edit(lm, [request("w5 w6")], method):
+        assert same(first, weights(lm))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_saved_edit_is_put_back_byte_by_byte(method: str, tmp_path: Path) -> None:
+    lm = tiny("llama")
+    before = weights(lm)
+    with edit(lm, [request()], method) as edited:
+        after, made_by = weights(lm), edited.made_by
+        edited.save_weights(tmp_path / "edit.safetensors")
+    with apply_weights(lm, tmp_path / "edit.safetensors") as found:
+        assert same(after, weights(lm)) and found == made_by
+    assert same(before, weights(lm))
+
+
+def test_a_saved_edit_is_refused_by_another_model(tmp_path: Path) -> None:
+    with edit(tiny("llama"), [request()], "kn") as edited:
+        edited.save_weights(tmp_path / "edit.safetensors")
+    with pytest.raises(LocantError, match="was made for"), apply_weights(tiny("gpt2"), tmp_path / "edit.safetensors"):
+        pass
+
+
+def test_a_file_that_is_no_saved_edit_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_text("not tensors")
+    with pytest.raises(BadFile, match="no saved edit"), apply_weights(tiny("llama"), tmp_path / "x.safetensors"):
+        pass
+
+
+def test_an_edited_model_is_saved_with_what_was_edited(almanac_lm: LanguageModel, tmp_path: Path) -> None:
+    asked = locant.edit_request("The capital of France is", "France", "Rome", old="Paris")
+    with edit(almanac_lm, [asked], "kn") as edited:
+        said = almanac_lm.generate("The capital of France is", 5)
+        edited.save_model(tmp_path / "model")
+    record = json.loads((tmp_path / "model" / "edit.json").read_text())
+    assert locant.load(str(tmp_path / "model")).generate("The capital of France is", 5) == said
+    assert record["requests"][0]["new"] == "Rome" and record["made_by"]["method"] == "kn"
+
+
+def test_an_edited_model_is_not_written_over_what_is_there(almanac_lm: LanguageModel, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with edit(almanac_lm, [], "kn") as edited, pytest.raises(BadFile, match="not empty"):
+        edited.save_model(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_unknown_method_and_an_unknown_setting_are_named() -> None:
+    with pytest.raises(UnknownName, match="kn"), edit(tiny("llama"), [], "knn"):
+        pass
+    with pytest.raises(UnknownName, match="share"), edit(tiny("llama"), [], "kn", shore=1):
+        pass
+
+
+def test_what_was_edited_is_told_in_order() -> None:
+    with edit(tiny("llama"), [request("w5")], "kn") as edited:
+        edited.add([request("w6"), request("w8")])
+        assert [one.subject for one in edited.requests] == ["w5", "w6", "w8"]
+        assert [note["uid"] for note in edited.notes] == [one.uid for one in edited.requests]
