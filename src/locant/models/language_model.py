@@ -18,7 +18,7 @@ from locant.models import hooks
 from locant.models.architectures import Architecture
 from locant.models.sites import Sites, lay_out
 from locant.models.weights import device_of, value_vectors
-from locant.queries import Tokens, last_subject_token, query, resolve, resolve_prompt
+from locant.queries import Tokens, query, resolve, resolve_prompt, subject_tokens
 from locant.types import Provenance, Query, Setting
 
 
@@ -97,13 +97,17 @@ class LanguageModel:
         asked = query(prompt, "", language=language, uid=prompt)
         return resolve_prompt(asked, self.tokenizer, self.architecture.kind, self.context)
 
-    def subject_position(self, query: Query) -> int:
-        """Where the subject's last token stands in the query's prompt, for a causal model.
+    def subject_positions(self, query: Query) -> range:
+        """Where the subject's tokens stand in the query's prompt, for a causal model.
 
         Raises:
             BadQuery: the fact names no subject, or the prompt does not hold it.
         """
-        return last_subject_token(query, self.tokenizer)
+        return subject_tokens(query, self.tokenizer)
+
+    def subject_position(self, query: Query) -> int:
+        """Where the subject's last token stands; as `subject_positions`."""
+        return self.subject_positions(query)[-1]
 
     def sites(self, queries: Sequence[tuple[Tokens, tuple[int, ...]]]) -> Sites:
         """Queries in tokens, each with the answer to read, as one batch on the model's device."""

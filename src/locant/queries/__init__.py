@@ -17,7 +17,7 @@ from locant.queries.items import Item, item, read_items, read_mmlu
 from locant.queries.make import edit_request, query
 from locant.queries.pararel import read_pararel
 from locant.queries.qrnca import read_qrnca
-from locant.queries.subjects import last_subject_token
+from locant.queries.subjects import subject_tokens
 from locant.queries.tokens import MASK, Kind, Tokens, resolve, resolve_prompt
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "edit_request",
     "gather_choices",
     "item",
-    "last_subject_token",
     "put_in_chat",
     "query",
     "read_items",
@@ -42,5 +41,6 @@ __all__ = [
     "read_queries",
     "resolve",
     "resolve_prompt",
+    "subject_tokens",
     "write_queries",
 ]

@@ -8,10 +8,10 @@ from locant.errors import BadQuery
 from locant.types import Query
 
 
-def last_subject_token(query: Query, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The position of the last token of the subject, as it stands last in the prompt.
+def subject_tokens(query: Query, tokenizer: PreTrainedTokenizerBase) -> range:
+    """The positions of the subject's tokens, as it stands last in the prompt.
 
-    A causal model has read the whole subject there, and nothing of what follows: editors call it the key's position.
+    At its last token a causal model has read the whole subject, and nothing of what follows.
 
     Raises:
         BadQuery: the fact names no subject, or the prompt does not hold it.
@@ -23,13 +23,19 @@ def last_subject_token(query: Query, tokenizer: PreTrainedTokenizerBase) -> int:
         raise BadQuery(f"query {query.uid!r}: {lacks}")
     end = start + len(subject)
     if not tokenizer.is_fast:
-        return len(tokenizer(prompt[:end], add_special_tokens=False)["input_ids"]) + _leading(tokenizer) - 1
+        first, last = (len(_plain(tokenizer, prompt[:border].rstrip())) for border in (start, end))
+        leading = _leading(tokenizer)
+        return range(leading + first, leading + last)
     spans = tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
-    return max(place for place, (first, last) in enumerate(spans) if first < end and last > start)
+    places = [place for place, (first, last) in enumerate(spans) if first < end and last > start]
+    return range(places[0], places[-1] + 1)
 
 
 def _leading(tokenizer: PreTrainedTokenizerBase) -> int:
     """How many special tokens stand before a text."""
-    ids = tokenizer("a")["input_ids"]
-    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    ids, plain = tokenizer("a")["input_ids"], _plain(tokenizer, "a")
     return next(place for place in range(len(ids)) if ids[place : place + len(plain)] == plain)
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
