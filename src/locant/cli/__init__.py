@@ -14,6 +14,7 @@ import typer
 
 from locant import __version__
 from locant.cli.data import data_app
+from locant.cli.edit import edit
 from locant.cli.matrice import matrice
 from locant.cli.run import report, run_app
 from locant.cli.shared import (
@@ -62,6 +63,7 @@ app.add_typer(data_app, name="data")
 run_app.command("matrice")(matrice)
 app.add_typer(run_app, name="run")
 app.command()(report)
+app.command(context_settings=METHOD_SETTINGS, epilog=SETTINGS_HELP)(edit)
 
 
 STOPPED = 130

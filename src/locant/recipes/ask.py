@@ -167,7 +167,7 @@ def unrelated_queries(lm: LanguageModel, query: Query, count: int, seed: int) ->
     language = query.language if query.language in almanac.LANGUAGES else "en"
     of_the_world = {one.name for one in almanac.relations() if one.kind not in ("bias", "invented")}
     known = [one for one in almanac.queries(language=language, held_out=False) if one.relation in of_the_world]
-    relation = query.relation or _relation_of(query, known)
+    relation = query.relation or relation_of(query, known)
     others = [
         one
         for one in known
@@ -179,7 +179,7 @@ def unrelated_queries(lm: LanguageModel, query: Query, count: int, seed: int) ->
     return own_answers(lm, apart)[:count]
 
 
-def _relation_of(query: Query, known: Sequence[Query]) -> str:
+def relation_of(query: Query, known: Sequence[Query]) -> str:
     """The relation of a query that does not say: that of an almanac fact it speaks of; "" if there is none."""
     spoken_of = (one.relation for one in known if one.answer == query.answer and one.fact.subject in query.prompt)
     return next(spoken_of, "")
