@@ -22,12 +22,16 @@ class Answers:
     """Of each query, its answer's log-probability (natural, over all its tokens), its rank, and what is said instead.
 
     The rank is the worst of its tokens', 1 being the model's own choice: a rank of 1 means that greedy
-    decoding gives the answer. `said` is the id of the model's own choice where the answer's first token stands.
+    decoding gives the answer. `said` is the id of the model's own choice where the answer's first token stands,
+    `choices` the ids of its choices where each token of the answer stands, after the answer's earlier tokens;
+    `agreement` is the share of these that are the answer's.
     """
 
     log_probability: Float[Tensor, " query"]
     rank: Int[Tensor, " query"]
     said: Int[Tensor, " query"]
+    agreement: Float[Tensor, " query"]
+    choices: tuple[tuple[int, ...], ...]
 
 
 def read_answers(lm: LanguageModel, queries: Sequence[Query]) -> Answers:
@@ -38,13 +42,16 @@ def read_answers(lm: LanguageModel, queries: Sequence[Query]) -> Answers:
     """
     tokens = [lm.tokens(query) for query in queries]
     order = sorted(range(len(tokens)), key=lambda index: tokens[index].length)
-    log_probability = torch.zeros(len(tokens), dtype=torch.float64)
+    log_probability, agreement = (torch.zeros(len(tokens), dtype=torch.float64) for _ in range(2))
     rank, said = (torch.zeros(len(tokens), dtype=torch.int64) for _ in range(2))
+    choices: dict[int, tuple[int, ...]] = {}
     for start in range(0, len(order), AT_ONCE):
         batch = order[start : start + AT_ONCE]
         found = _read(lm, [tokens[index] for index in batch])
         log_probability[batch], rank[batch], said[batch] = found.log_probability, found.rank, found.said
-    return Answers(log_probability, rank, said)
+        agreement[batch] = found.agreement
+        choices |= zip(batch, found.choices, strict=True)
+    return Answers(log_probability, rank, said, agreement, tuple(choices[index] for index in range(len(tokens))))
 
 
 def answer_probability(lm: LanguageModel, queries: Sequence[Query]) -> Float[Tensor, " query"]:
@@ -85,8 +92,18 @@ def _read(lm: LanguageModel, tokens: Sequence[Tokens]) -> Answers:
     total = torch.zeros(len(options), dtype=torch.float64).index_add(0, option, each)
     worst = torch.ones(len(options), dtype=torch.int64).scatter_reduce(0, option, ranks, "amax")
     best = _best_of_each(total, owner, len(tokens))
-    first = torch.searchsorted(option, best)  # an answer's sites follow one another
-    return Answers(total[best], worst[best], logits.argmax(dim=1).cpu()[first])
+    chosen_ids = logits.argmax(dim=1).cpu()
+    # An answer's sites follow one another
+    runs = [tuple(run.tolist()) for run in chosen_ids.split([len(answer) for _, answer in options])]
+    choices = tuple(runs[index] for index in best.tolist())
+    answers = [options[index][1] for index in best.tolist()]
+    agreement = [_agreement(own, answer) for own, answer in zip(choices, answers, strict=True)]
+    said = torch.tensor([own[0] for own in choices])
+    return Answers(total[best], worst[best], said, torch.tensor(agreement, dtype=torch.float64), choices)
+
+
+def _agreement(own: tuple[int, ...], answer: tuple[int, ...]) -> float:
+    return sum(one == other for one, other in zip(own, answer, strict=True)) / len(answer)
 
 
 def _best_of_each(total: Float[Tensor, " option"], owner: Sequence[int], queries: int) -> Int[Tensor, " query"]:
