@@ -50,7 +50,9 @@ def _short(record: Record) -> EditCase | str:
     return fault(request) or EditCase(
         request,
         paraphrases=_paraphrases(fact, (record.text("rephrase_prompt"),)),
-        neighbours=_others(fact, "neighbour", (record.text("locality_prompt"),), record.text("locality_ground_truth")),
+        neighbours=_others(
+            fact, "neighbour", (record.text("locality_prompt"),), record.text("locality_ground_truth")
+        ),
     )
 
 

@@ -1,0 +1,260 @@
+"""What a model says to the queries of edit cases: read once before any edit, and again after.
+
+before = read_cases(lm, cases)
+with locant.edit(lm, cases[0].requests) as edited:
+    after = read_cases(lm, cases[:1])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from locant.errors import UnknownName
+from locant.evaluations.answers import read_answers
+from locant.evaluations.editing import perplexity
+from locant.evaluations.generation import (
+    Generate,
+    begins_with,
+    consistency,
+    continue_greedily,
+    fluency,
+    inverse_frequencies,
+)
+from locant.models import LanguageModel
+from locant.queries.edit_cases import EditCase
+from locant.types import Query
+
+ASKED = ("request", "paraphrase", "neighbour", "portability", "unrelated")
+"""The queries of a case, by what they are to it; 'attribute' is asked too if one says so."""
+WRITTEN = ("request", "paraphrase", "portability")
+"""Those after which the model also writes freely."""
+MORE = 4
+"""Tokens written beyond the longest answer: a word may be spelt in more pieces than the tokenizer would."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who writes texts about the subjects of cases, and how they are compared with references.
+
+    Attributes:
+        generate: from prompts to continuations; published figures are of 100 tokens, sampled.
+        weights: of words, by `inverse_frequencies` of all references.
+    """
+
+    generate: Generate = field(repr=False)
+    weights: dict[str, float] = field(repr=False)
+
+
+def writer(generate: Generate, cases: Sequence[EditCase]) -> Writer:
+    """A writer whose weights are those of all the cases' references."""
+    return Writer(generate, inverse_frequencies([text for one in cases for text in one.references]))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is read of every case.
+
+    Attributes:
+        asked: which queries: of `ASKED`, or 'attribute'.
+        written: after which of them the model writes freely; none if it is a masked model.
+        texts: running text, for perplexity (causal models).
+        writer: of texts about the subjects; None for none.
+    """
+
+    asked: tuple[str, ...] = ASKED
+    written: tuple[str, ...] = WRITTEN
+    texts: tuple[str, ...] = ()
+    writer: Writer | None = None
+
+
+EVERYTHING = Scope()
+
+
+@dataclass(frozen=True)
+class EditReadings:
+    """What a model said to the queries of some cases.
+
+    Attributes:
+        queries: a row for each case, `asked` (what the query is to it) and query, with the columns
+
+            target, foil: the texts that are compared. The target is right after the edit: the new object, or what
+                a neighbour or unrelated query is answered. The foil is the other one: the old object, or of a
+                neighbour the new one; null where there is none.
+            target_log_probability, foil_log_probability: natural, over all tokens of the text.
+            target_nll, foil_nll: minus that, over the number of tokens: ROME's l.
+            first: whether every token of the target is the model's first choice, after the earlier ones.
+            agreement: the share of them that are.
+            choices: ids of these choices.
+            text: what the model writes freely; null if it was not asked to.
+            begins: whether that begins with the target, or an alternative, as `begins_with` says.
+        texts: a row for each measure of running text, with its case ('' for all of them together): perplexity,
+            fluency, consistency.
+    """
+
+    queries: pl.DataFrame = field(repr=False)
+    texts: pl.DataFrame = field(repr=False)
+
+
+def gather_readings(readings: Sequence[EditReadings]) -> EditReadings:
+    """Readings after edits one at a time, as one.
+
+    Raises:
+        UnknownName: there are none.
+    """
+    if not readings:
+        raise UnknownName("there are no readings to gather")
+    return EditReadings(pl.concat([one.queries for one in readings]), pl.concat([one.texts for one in readings]))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One query of a case, with what it is compared with."""
+
+    case: EditCase
+    asked: str
+    target: Query
+    foil: str
+
+
+def read_cases(lm: LanguageModel, cases: Sequence[EditCase], scope: Scope = EVERYTHING) -> EditReadings:
+    """Read every query of the cases, under whatever edits are in force.
+
+    Raises:
+        UnknownName: the scope asks for queries of no such kind.
+        BadQuery: a query cannot be asked of this model.
+    """
+    for name in (*scope.asked, *scope.written):
+        if name not in _TARGETS:
+            raise UnknownName(f"no queries {name!r} of a case; there are {', '.join(_TARGETS)}")
+    asked = [one for case in cases for name in scope.asked for one in _TARGETS[name](case)]
+    return EditReadings(_read_queries(lm, asked, scope.written), _read_texts(lm, cases, scope))
+
+
+def _requests(case: EditCase) -> Iterator[_Asked]:
+    for one in case.requests:
+        yield _Asked(case, "request", one.asked, one.query.answer)
+
+
+def _paraphrases(case: EditCase) -> Iterator[_Asked]:
+    for one in case.paraphrases:
+        yield _Asked(case, "paraphrase", replace(one, answer=case.new_of(one), alternatives=()), one.answer)
+
+
+def _neighbours(case: EditCase) -> Iterator[_Asked]:
+    for one in case.neighbours:
+        yield _Asked(case, "neighbour", one, case.request.new)
+
+
+def _attributes(case: EditCase) -> Iterator[_Asked]:
+    for one in case.attributes:
+        yield _Asked(case, "attribute", one, case.request.query.answer)
+
+
+def _portability(case: EditCase) -> Iterator[_Asked]:
+    for one in case.portability:
+        yield _Asked(case, "portability", one, one.fact.object)
+
+
+def _unrelated(case: EditCase) -> Iterator[_Asked]:
+    for one in case.unrelated:
+        yield _Asked(case, "unrelated", one, "")
+
+
+_TARGETS: Mapping[str, Callable[[EditCase], Iterator[_Asked]]] = {
+    "request": _requests,
+    "paraphrase": _paraphrases,
+    "neighbour": _neighbours,
+    "attribute": _attributes,
+    "portability": _portability,
+    "unrelated": _unrelated,
+}
+
+_QUERIES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "case": pl.String,
+    "relation": pl.String,
+    "asked": pl.String,
+    "query": pl.String,
+    "target": pl.String,
+    "foil": pl.String,
+    "target_log_probability": pl.Float64,
+    "foil_log_probability": pl.Float64,
+    "target_nll": pl.Float64,
+    "foil_nll": pl.Float64,
+    "first": pl.Boolean,
+    "agreement": pl.Float64,
+    "choices": pl.List(pl.Int64),
+    "text": pl.String,
+    "begins": pl.Boolean,
+}
+_TEXTS = {"case": pl.String, "metric": pl.String, "value": pl.Float64}
+
+
+def _read_queries(lm: LanguageModel, asked: Sequence[_Asked], written: Sequence[str]) -> pl.DataFrame:
+    foils = {at: one.foil for at, one in enumerate(asked) if one.foil not in ("", one.target.answer)}
+    # A foil follows its target: the two share a prompt, which is then run once
+    pairs = [(at, text) for at, one in enumerate(asked) for text in (one.target.answer, foils.get(at)) if text]
+    read = read_answers(lm, [_with(asked[at].target, text) for at, text in pairs])
+    log_probability = read.log_probability.tolist()
+    nll = [-value / len(own) for value, own in zip(log_probability, read.choices, strict=True)]
+    place = {pair: number for number, pair in enumerate(pairs)}
+    texts = _write(lm, asked, written)
+    rows = [
+        {
+            "case": one.case.uid,
+            "relation": one.case.relation,
+            "asked": one.asked,
+            "query": one.target.uid,
+            "target": one.target.answer,
+            "foil": foils.get(at),
+            "target_log_probability": log_probability[own := place[at, one.target.answer]],
+            "foil_log_probability": log_probability[place[at, foils[at]]] if at in foils else None,
+            "target_nll": nll[own],
+            "foil_nll": nll[place[at, foils[at]]] if at in foils else None,
+            "first": int(read.rank[own]) == 1,
+            "agreement": float(read.agreement[own]),
+            "choices": read.choices[own],
+            "text": texts.get(at),
+            "begins": _begins(texts[at], one.target) if at in texts else None,
+        }
+        for at, one in enumerate(asked)
+    ]
+    return pl.DataFrame(rows, schema=_QUERIES)
+
+
+def _with(query: Query, answer: str) -> Query:
+    return query if answer == query.answer else replace(query, answer=answer, alternatives=())
+
+
+def _write(lm: LanguageModel, asked: Sequence[_Asked], written: Sequence[str]) -> dict[int, str]:
+    """What the model writes freely, by place in `asked`."""
+    places = [at for at, one in enumerate(asked) if one.asked in written]
+    if lm.architecture.kind == "masked" or not places:
+        return {}
+    longest = max(len(ids) for at in places for ids in lm.tokens(asked[at].target).answers)
+    texts = continue_greedily(lm, [asked[at].target.prompt for at in places], longest + MORE)
+    return dict(zip(places, texts, strict=True))
+
+
+def _begins(text: str, target: Query) -> bool:
+    return begins_with(text, (target.answer, *target.alternatives), target.language)
+
+
+def _read_texts(lm: LanguageModel, cases: Sequence[EditCase], scope: Scope) -> pl.DataFrame:
+    rows: list[tuple[str, str, float]] = []
+    if scope.texts:
+        rows.append((cases[0].uid if len(cases) == 1 else "", "perplexity", perplexity(lm, scope.texts)))
+    writing = [one for one in cases if one.generation] if scope.writer else []
+    if scope.writer and writing:
+        prompts = [prompt for one in writing for prompt in one.generation]
+        # The published code scores prompts too, as parts of their texts
+        texts = map(" ".join, zip(prompts, map(str.strip, scope.writer.generate(prompts)), strict=True))
+        for one in writing:
+            own = [next(texts) for _ in one.generation]
+            rows.append((one.uid, "fluency", fluency(own, one.request.query.language)))
+            if one.references:
+                alike = consistency(" ".join(own), " ".join(one.references), scope.writer.weights)
+                rows.append((one.uid, "consistency", alike))
+    return pl.DataFrame(rows, schema=_TEXTS, orient="row")

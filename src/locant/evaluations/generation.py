@@ -1,0 +1,143 @@
+"""Texts that a model writes: in batches, and how varied and how much to the point they are."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+
+from locant.errors import LocantError, UnknownName
+from locant.languages import UNSPACED
+from locant.models import LanguageModel
+from locant.models.hooks import at_rest
+
+Generate: TypeAlias = Callable[[Sequence[str]], list[str]]
+"""From prompts to what a model writes after each of them."""
+
+AT_ONCE = 64
+"""Prompts in one batch."""
+
+
+@torch.no_grad()
+def continue_greedily(lm: LanguageModel, prompts: Sequence[str], tokens: int) -> list[str]:
+    """The model's own greedy continuation of each prompt, up to its end of text.
+
+    Args:
+        tokens: to be written after each; fewer where the model's context ends.
+
+    Raises:
+        LocantError: the model is a masked one, which writes no text.
+        BadQuery: a prompt is empty or too long.
+    """
+    if lm.architecture.kind == "masked":
+        raise LocantError(f"{lm.name} is a masked model, which writes no text")
+    unique = {prompt: lm.prompt_tokens(prompt).prompt for prompt in dict.fromkeys(prompts)}
+    order = sorted(unique, key=lambda prompt: len(unique[prompt]))
+    written: dict[str, str] = {}
+    for start in range(0, len(order), AT_ONCE):
+        batch = order[start : start + AT_ONCE]
+        written |= zip(batch, _continue(lm, [unique[prompt] for prompt in batch], tokens), strict=True)
+    return [written[prompt] for prompt in prompts]
+
+
+def _continue(lm: LanguageModel, prompts: Sequence[tuple[int, ...]], tokens: int) -> list[str]:
+    length = max(map(len, prompts))
+    seq2seq = lm.architecture.kind == "seq2seq"
+    pad = next((one for one in (lm.tokenizer.pad_token_id, lm.tokenizer.eos_token_id) if one is not None), 0)
+    # On the left, so that all prompts end where the text begins
+    ids = torch.tensor([(pad,) * (length - len(prompt)) + prompt for prompt in prompts], device=lm.device)
+    mask = torch.tensor([(0,) * (length - len(prompt)) + (1,) * len(prompt) for prompt in prompts], device=lm.device)
+    # Without a cache earlier answers would be computed again, and not be where answers are any more
+    cached = {} if seq2seq else {"use_cache": True}
+    with at_rest(lm.model):
+        out = lm.model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=tokens if seq2seq else max(1, min(tokens, lm.context - length)),
+            do_sample=False,
+            pad_token_id=pad,
+            **cached,
+        )
+    new = out if seq2seq else out[:, length:]
+    return [str(lm.tokenizer.decode(own, skip_special_tokens=True)) for own in new]
+
+
+def begins_with(text: str, answers: Sequence[str], language: str = "en") -> bool:
+    """Whether a text begins with one of the answers as whole words, whatever their case, marks or quotes before."""
+    said = _bare(text)
+    return any(_begins(said, _bare(answer), language) for answer in answers)
+
+
+def _bare(text: str) -> str:
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return re.sub(r"^[\s\W_]+", "", folded) or folded
+
+
+def _begins(said: str, answer: str, language: str) -> bool:
+    rest = said.removeprefix(answer)
+    if not answer or rest == said:
+        return False
+    return language in UNSPACED or not (answer[-1].isalnum() and rest[:1].isalnum())
+
+
+def fluency(texts: Sequence[str], language: str = "en") -> float:
+    """100 times the mean over texts of (2/3 H2 + 4/3 H3) / 2, Hn the entropy of the text's n-grams of words in bits.
+
+    Words are runs of letters and digits, and each other sign (of scripts without spaces, each character); the
+    published code takes NLTK's, which part English contractions too.
+
+    Raises:
+        UnknownName: there are no texts.
+
+    Source: Zhang et al. 2018, arXiv:1809.05972, for the entropy; Meng et al. 2022, arXiv:2202.05262, whose code has
+    the weights (experiments/py/eval_utils_counterfact.py).
+    """
+    if not texts:
+        raise UnknownName("fluency is of texts, and there are none")
+    each = [
+        (2 / 3 * ngram_entropy(words, 2) + 4 / 3 * ngram_entropy(words, 3)) / 2
+        for words in (_words(text, language) for text in texts)
+    ]
+    return 100 * sum(each) / len(each)
+
+
+def ngram_entropy(words: Sequence[str], n: int) -> float:
+    """Entropy of the n-grams of some words, in bits; 0 where there are none."""
+    counts = Counter(tuple(words[at : at + n]) for at in range(len(words) - n + 1))
+    total = counts.total()
+    return sum(count / total * math.log2(total / count) for count in counts.values())
+
+
+def _words(text: str, language: str) -> list[str]:
+    pattern = r"\S" if language in UNSPACED else r"\w+|[^\w\s]"
+    return re.findall(pattern, text)
+
+
+def inverse_frequencies(texts: Sequence[str]) -> dict[str, float]:
+    """Of each word, ln((1 + texts) / (1 + texts with it)) + 1: the smoothed weights of scikit-learn."""
+    counts = Counter(word for text in texts for word in set(_terms(text)))
+    return {word: math.log((1 + len(texts)) / (1 + count)) + 1 for word, count in counts.items()}
+
+
+def consistency(text: str, reference: str, weights: Mapping[str, float]) -> float:
+    """The cosine of two texts' word counts, weighted by `inverse_frequencies`; words without a weight do not count.
+
+    0 where one text has no words that do.
+
+    Source: Meng et al. 2022, arXiv:2202.05262, the reference score.
+    """
+    one, other = (
+        {word: count * weights[word] for word, count in Counter(_terms(part)).items() if word in weights}
+        for part in (text, reference)
+    )
+    lengths = math.hypot(*one.values()) * math.hypot(*other.values())
+    return sum(value * other.get(word, 0.0) for word, value in one.items()) / lengths if lengths else 0.0
+
+
+def _terms(text: str) -> list[str]:
+    return re.findall(r"\w\w+", text.lower())
