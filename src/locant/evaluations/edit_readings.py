@@ -110,13 +110,26 @@ def gather_readings(readings: Sequence[EditReadings]) -> EditReadings:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """One query of a case, with what it is compared with."""
+class Comparison:
+    """A query of a case with what is right after the edit, and what that is compared with.
+
+    Attributes:
+        asked: what the query is to the case.
+        target: the query, answered as is right after the edit.
+        foil: the other answer; '' if there is none.
+    """
 
     case: EditCase
     asked: str
     target: Query
     foil: str
+
+    @property
+    def foiled(self) -> Query | None:
+        """The query answered by the foil; None if there is none, or it is the target."""
+        if self.foil in ("", self.target.answer):
+            return None
+        return replace(self.target, answer=self.foil, alternatives=())
 
 
 def read_cases(lm: LanguageModel, cases: Sequence[EditCase], scope: Scope = EVERYTHING) -> EditReadings:
@@ -126,44 +139,53 @@ def read_cases(lm: LanguageModel, cases: Sequence[EditCase], scope: Scope = EVER
         UnknownName: the scope asks for queries of no such kind.
         BadQuery: a query cannot be asked of this model.
     """
-    for name in (*scope.asked, *scope.written):
-        if name not in _TARGETS:
-            raise UnknownName(f"no queries {name!r} of a case; there are {', '.join(_TARGETS)}")
-    asked = [one for case in cases for name in scope.asked for one in _TARGETS[name](case)]
+    asked = [one for case in cases for one in comparisons(case, scope.asked)]
     return EditReadings(_read_queries(lm, asked, scope.written), _read_texts(lm, cases, scope))
 
 
-def _requests(case: EditCase) -> Iterator[_Asked]:
+def comparisons(case: EditCase, asked: Sequence[str] = ASKED) -> Iterator[Comparison]:
+    """The queries of a case, each with its target and foil.
+
+    Raises:
+        UnknownName: there are no queries of such a kind.
+    """
+    for name in asked:
+        if name not in _OF:
+            raise UnknownName(f"no queries {name!r} of a case; there are {', '.join(_OF)}")
+        yield from _OF[name](case)
+
+
+def _requests(case: EditCase) -> Iterator[Comparison]:
     for one in case.requests:
-        yield _Asked(case, "request", one.asked, one.query.answer)
+        yield Comparison(case, "request", one.asked, one.query.answer)
 
 
-def _paraphrases(case: EditCase) -> Iterator[_Asked]:
+def _paraphrases(case: EditCase) -> Iterator[Comparison]:
     for one in case.paraphrases:
-        yield _Asked(case, "paraphrase", replace(one, answer=case.new_of(one), alternatives=()), one.answer)
+        yield Comparison(case, "paraphrase", replace(one, answer=case.new_of(one), alternatives=()), one.answer)
 
 
-def _neighbours(case: EditCase) -> Iterator[_Asked]:
+def _neighbours(case: EditCase) -> Iterator[Comparison]:
     for one in case.neighbours:
-        yield _Asked(case, "neighbour", one, case.request.new)
+        yield Comparison(case, "neighbour", one, case.request.new)
 
 
-def _attributes(case: EditCase) -> Iterator[_Asked]:
+def _attributes(case: EditCase) -> Iterator[Comparison]:
     for one in case.attributes:
-        yield _Asked(case, "attribute", one, case.request.query.answer)
+        yield Comparison(case, "attribute", one, case.request.query.answer)
 
 
-def _portability(case: EditCase) -> Iterator[_Asked]:
+def _portability(case: EditCase) -> Iterator[Comparison]:
     for one in case.portability:
-        yield _Asked(case, "portability", one, one.fact.object)
+        yield Comparison(case, "portability", one, one.fact.object)
 
 
-def _unrelated(case: EditCase) -> Iterator[_Asked]:
+def _unrelated(case: EditCase) -> Iterator[Comparison]:
     for one in case.unrelated:
-        yield _Asked(case, "unrelated", one, "")
+        yield Comparison(case, "unrelated", one, "")
 
 
-_TARGETS: Mapping[str, Callable[[EditCase], Iterator[_Asked]]] = {
+_OF: Mapping[str, Callable[[EditCase], Iterator[Comparison]]] = {
     "request": _requests,
     "paraphrase": _paraphrases,
     "neighbour": _neighbours,
@@ -192,43 +214,42 @@ _QUERIES: dict[str, pl.DataType | type[pl.DataType]] = {
 _TEXTS = {"case": pl.String, "metric": pl.String, "value": pl.Float64}
 
 
-def _read_queries(lm: LanguageModel, asked: Sequence[_Asked], written: Sequence[str]) -> pl.DataFrame:
-    foils = {at: one.foil for at, one in enumerate(asked) if one.foil not in ("", one.target.answer)}
+def _read_queries(lm: LanguageModel, asked: Sequence[Comparison], written: Sequence[str]) -> pl.DataFrame:
     # A foil follows its target: the two share a prompt, which is then run once
-    pairs = [(at, text) for at, one in enumerate(asked) for text in (one.target.answer, foils.get(at)) if text]
-    read = read_answers(lm, [_with(asked[at].target, text) for at, text in pairs])
+    pairs = [(query, at) for at, one in enumerate(asked) for query in (one.target, one.foiled) if query is not None]
+    read = read_answers(lm, [query for query, _ in pairs])
     log_probability = read.log_probability.tolist()
     nll = [-value / len(own) for value, own in zip(log_probability, read.choices, strict=True)]
-    place = {pair: number for number, pair in enumerate(pairs)}
+    places: dict[int, list[int]] = {}
+    for number, (_, at) in enumerate(pairs):
+        places.setdefault(at, []).append(number)
     texts = _write(lm, asked, written)
-    rows = [
-        {
-            "case": one.case.uid,
-            "relation": one.case.relation,
-            "asked": one.asked,
-            "query": one.target.uid,
-            "target": one.target.answer,
-            "foil": foils.get(at),
-            "target_log_probability": log_probability[own := place[at, one.target.answer]],
-            "foil_log_probability": log_probability[place[at, foils[at]]] if at in foils else None,
-            "target_nll": nll[own],
-            "foil_nll": nll[place[at, foils[at]]] if at in foils else None,
-            "first": int(read.rank[own]) == 1,
-            "agreement": float(read.agreement[own]),
-            "choices": read.choices[own],
-            "text": texts.get(at),
-            "begins": _begins(texts[at], one.target) if at in texts else None,
-        }
-        for at, one in enumerate(asked)
-    ]
+    rows = []
+    for at, one in enumerate(asked):
+        target, *foils = places[at]
+        rows.append(
+            {
+                "case": one.case.uid,
+                "relation": one.case.relation,
+                "asked": one.asked,
+                "query": one.target.uid,
+                "target": one.target.answer,
+                "foil": one.foil if foils else None,
+                "target_log_probability": log_probability[target],
+                "foil_log_probability": log_probability[foils[0]] if foils else None,
+                "target_nll": nll[target],
+                "foil_nll": nll[foils[0]] if foils else None,
+                "first": int(read.rank[target]) == 1,
+                "agreement": float(read.agreement[target]),
+                "choices": read.choices[target],
+                "text": texts.get(at),
+                "begins": _begins(texts[at], one.target) if at in texts else None,
+            }
+        )
     return pl.DataFrame(rows, schema=_QUERIES)
 
 
-def _with(query: Query, answer: str) -> Query:
-    return query if answer == query.answer else replace(query, answer=answer, alternatives=())
-
-
-def _write(lm: LanguageModel, asked: Sequence[_Asked], written: Sequence[str]) -> dict[int, str]:
+def _write(lm: LanguageModel, asked: Sequence[Comparison], written: Sequence[str]) -> dict[int, str]:
     """What the model writes freely, by place in `asked`."""
     places = [at for at, one in enumerate(asked) if one.asked in written]
     if lm.architecture.kind == "masked" or not places:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -97,16 +97,20 @@ def draw_facts(facts: Sequence[FactQueries], limit: int | None, seed: int) -> tu
         return tuple(facts)
     if limit < 1:
         raise UnknownName(f"a limit of {limit} leaves no facts; the least is 1")
+    drawn = islice(in_turn([one.fact.relation for one in facts], seed), limit)
+    return tuple(facts[place] for place in sorted(drawn))
+
+
+def in_turn(relations: Sequence[str], seed: int) -> Iterator[int]:
+    """The places of all relations in a random order, one of each relation in turn as long as they last."""
     places: dict[str, list[int]] = {}
-    for place, one in enumerate(facts):
-        places.setdefault(one.fact.relation, []).append(place)
+    for place, relation in enumerate(relations):
+        places.setdefault(relation, []).append(place)
     for relation, some in places.items():
         Random(f"{seed}/{relation}").shuffle(some)
     turns = list(places.values())
     Random(seed).shuffle(turns)
-    in_turn = chain.from_iterable(zip_longest(*turns))
-    drawn = islice((place for place in in_turn if place is not None), limit)
-    return tuple(facts[place] for place in sorted(drawn))
+    return (place for place in chain.from_iterable(zip_longest(*turns)) if place is not None)
 
 
 def select_facts(
