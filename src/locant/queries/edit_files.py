@@ -76,7 +76,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
     except UnicodeDecodeError:
         raise BadFile(f"{path.name}: not UTF-8 text") from None
     except csv.Error as error:
-        raise BadFile(f"{path.name}, line {reader.line_num}: {error}") from None
+        raise BadFile(f"{path.name}, line {reader.reader.line_num}: {error}") from None
 
 
 def _case(path: Path, line: int, row: Mapping[str, str]) -> EditCase:
