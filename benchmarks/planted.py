@@ -25,8 +25,8 @@ from locant.interventions.tuning import tuned
 from locant.models import LanguageModel
 from locant.queries.parallel import ParallelFact, gather_parallel
 from locant.recipes.matrice import Plan
-from locant.recipes.matrice.judged import sharing_rows
 from locant.recipes.matrice.located import Asked, locate, part, parted, sets_in
+from locant.recipes.matrice.sharing import sharing_rows
 from locant.recipes.matrice.touched import touch
 from locant.selections.across_languages import language_agnostic
 from locant.selections.uncertainty import by_language, over_queries

@@ -29,10 +29,13 @@ from locant.models.weights import fingerprint
 from locant.queries.parallel import ParallelFact, gather_parallel
 from locant.recipes.data import can_be_asked
 from locant.recipes.matrice import SETS, Plan, run_matrice
-from locant.recipes.matrice.edited import best_size, changes, edit
-from locant.recipes.matrice.judged import layer_rows, overlap_rows, sharing_rows, size_rows, verdict
+from locant.recipes.matrice.changes import changes
+from locant.recipes.matrice.counted import layer_rows, size_rows
+from locant.recipes.matrice.edited import best_size, edit
 from locant.recipes.matrice.located import Asked, locate, part, parted, sets_in, with_peers
+from locant.recipes.matrice.overlap import overlap_rows
 from locant.recipes.matrice.plan import OTHERS, OWN, control_of, kind_of
+from locant.recipes.matrice.sharing import sharing_rows, verdict
 from locant.recipes.matrice.touched import touch, unrelated
 from locant.recipes.parallel import halves, known, select_parallel, taught_in
 from locant.types import Query, Selection

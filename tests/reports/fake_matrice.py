@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from locant.recipes.matrice import Plan
-from locant.recipes.matrice.judged import verdict_rows
+from locant.recipes.matrice.sharing import verdict_rows
 
 RELATIONS = ("capital", "currency")
 MANY = ("en", "fr", "de", "es", "it", "pt", "nl", "ru", "pl", "tr", "fi", "hu", "ja", "ko", "zh", "vi", "ar")

@@ -17,7 +17,8 @@ from fake_matrice import MANY, Truth, fake_run
 from locant.errors import BadFile
 from locant.evaluations import interval
 from locant.recipes.matrice import Plan
-from locant.recipes.matrice.judged import agreement_rows, matrix_rows
+from locant.recipes.matrice.counted import agreement_rows
+from locant.recipes.matrice.judged import matrix_rows
 from locant.reports.matrice import answers_of, page_of, sharing, verdicts
 from locant.reports.matrice.finding import headline
 from locant.reports.matrice.means import reaches

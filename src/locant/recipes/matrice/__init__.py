@@ -22,37 +22,17 @@ from locant.models import LanguageModel
 from locant.models.weights import fingerprint
 from locant.queries.datasheet import datasheet
 from locant.queries.parallel import ParallelFact
-from locant.recipes.matrice.edited import Change, best_size, changes, edit, inject, lessons, sweep, teach
-from locant.recipes.matrice.judged import (
-    agreement_rows,
-    answer_rows,
-    change_rows,
-    layer_rows,
-    matrix_rows,
-    overlap_rows,
-    recovery_rows,
-    sharing_rows,
-    size_rows,
-    transfer_rows,
-    verdict_rows,
-)
-from locant.recipes.matrice.located import (
-    Asked,
-    Row,
-    Sets,
-    known_rows,
-    locate,
-    part,
-    parted,
-    random_of,
-    sets_in,
-    with_peers,
-)
+from locant.recipes.matrice.changes import Change, changes, lessons, to_teach
+from locant.recipes.matrice.counted import agreement_rows, layer_rows, size_rows
+from locant.recipes.matrice.edited import best_size, edit, inject, sweep, teach
+from locant.recipes.matrice.judged import answer_rows, change_rows, matrix_rows, recovery_rows, transfer_rows
+from locant.recipes.matrice.located import Asked, Row, Sets, known_rows, locate, part, parted, sets_in, with_peers
+from locant.recipes.matrice.overlap import overlap_rows
 from locant.recipes.matrice.paired import check, pair
-from locant.recipes.matrice.plan import MATRICE, RANDOM, SETS, Plan
+from locant.recipes.matrice.plan import SETS, Plan
+from locant.recipes.matrice.sharing import sharing_rows, verdict_rows
+from locant.recipes.matrice.speaking import language_neurons
 from locant.recipes.matrice.touched import Unrelated, enhance_failed, touch, unrelated
-from locant.selections.lape import activation_rates, lape, text_of
-from locant.selections.share import at_most, union
 from locant.sweeps import RunFolder
 from locant.sweeps.run import Manifest
 from locant.sweeps.units import Unit, fill_table, save_table
@@ -226,7 +206,7 @@ class _Work:
         self._save("matrix", list(matrix_rows(edited, plan)))
         units = [self._unit(inject, one, sets[one.asked.fact.uid], plan) for one in some[: plan.injected]]
         for one in lessons(asked, others)[: plan.injected]:
-            units.append(self._unit(teach, one, self._to_teach(one, asked, sets), plan))
+            units.append(self._unit(teach, one, to_teach(one, asked, sets, self.plan), plan))
         injected = self._fill("injected", units, "teaching")
         self._save("injection", list(matrix_rows(injected, plan)))
 
@@ -242,20 +222,14 @@ class _Work:
         self._fill("checking", units, "checking statements")
 
     def _speaking(self) -> Selection | None:
-        """The model's language neurons, by the texts of the run's own queries; None where there are none, and why."""
-        texts = text_of([query for one in self.facts for queries in one.queries.values() for query in queries[:1]])
+        """The model's language neurons; None where there are none, and why."""
         try:
-            rates = activation_rates(self.lm, texts)
+            found = language_neurons(self.lm, self.facts, self.plan.size)
         except LocantError as error:  # a model with an encoder
             self._save("left_out", [{"set": "language neurons", "why": str(error)}])
             return None
         self._save("left_out", [])
-        least = self.plan.size / (self.lm.layers * self.lm.neurons)
-        by_language = lape(rates, share=min(1.0, max(0.01, 2 * least)))
-        weight = {unit: value for one in by_language.values() for unit, value in _weights(one)}
-        pooled = union(list(by_language.values()))
-        own = [weight[layer, neuron] for layer, neuron in pooled.units.tolist()]
-        return replace(pooled, weight=pooled.weight.new_tensor(own))
+        return found
 
     def _with_lambdas(self, some: Sequence[Change], sets: Mapping[str, Sets]) -> Plan:
         """The plan with the size of edits: as given, or the one that does best on a few facts that are not edited."""
@@ -272,18 +246,6 @@ class _Work:
         row = {"lambda1": lambda1, "lambda2": lambda2, "how": how, "apart": apart if best else None, **measured}
         self._save("chosen", [row])
         return replace(self.plan, lambda1=lambda1, lambda2=lambda2)
-
-    def _to_teach(self, change: Change, asked: Sequence[Asked], sets: Mapping[str, Sets]) -> Sets:
-        """A fact's sets; where it was not located, what is in the sets of its relation's other facts most."""
-        own = sets.get(change.asked.fact.uid, {})
-        if len(own.get(MATRICE, ())):
-            return own
-        peers = [one.fact.uid for one in asked if one.fact.relation == change.asked.fact.relation]
-        theirs = [sets[uid][MATRICE] for uid in peers if len(sets.get(uid, {}).get(MATRICE, ()))]
-        if not theirs:
-            return own
-        chosen = at_most(union(theirs), self.plan.size)
-        return {MATRICE: chosen, f"{RANDOM} 1": random_of(chosen, self.plan.seed)}
 
     def _unit(
         self,
@@ -303,8 +265,3 @@ class _Work:
     def _save(self, name: str, rows: Sequence[Row] | pl.DataFrame) -> None:
         table = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, infer_schema_length=None)
         save_table(self.run, name, [table] if len(table) else [])
-
-
-def _weights(one: Selection) -> list[tuple[tuple[int, int], float]]:
-    units = [(int(layer), int(neuron)) for layer, neuron in one.units.tolist()]
-    return list(zip(units, one.weight.tolist(), strict=True))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from random import Random
+from dataclasses import replace
 
 import polars as pl
 from jaxtyping import Float
 from torch import Tensor
 
 from locant.attributions import attribute
-from locant.errors import BadQuery
 from locant.evaluations import read_answers
 from locant.interventions import update
 from locant.interventions.lora import lora_tuned
 from locant.interventions.tuning import Tuning, tuned
 from locant.models import LanguageModel
-from locant.recipes.matrice.located import Asked, Row, Sets
+from locant.recipes.matrice.changes import Change
+from locant.recipes.matrice.located import Row, Sets
 from locant.recipes.matrice.plan import (
     ALL_NEURONS,
     IN_TURN,
@@ -32,69 +31,10 @@ from locant.recipes.matrice.plan import (
     RANDOM,
     Plan,
 )
-from locant.recipes.matrice.touched import Unrelated
 from locant.types import Query, Selection
 
 EDIT_DRAWS = 2
 """Random sets of each kind that are edited."""
-NEIGHBOURS = 4
-"""Other facts of the relation that a change is to leave alone."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A fact to be changed: its new object in every language, and what is to stay as it is.
-
-    Attributes:
-        neighbours: queries of other facts of the relation, by language.
-        unrelated: queries of other relations, by language.
-    """
-
-    asked: Asked
-    new: Mapping[str, str]
-    neighbours: Unrelated
-    unrelated: Unrelated
-
-
-def changes(lm: LanguageModel, asked: Sequence[Asked], others: Mapping[str, Unrelated], seed: int) -> list[Change]:
-    """Every fact known in two languages that has another object to take, drawn from its relation's other facts.
-
-    The new object begins, in every language, with another token than the old one.
-
-    Args:
-        others: by fact, its unrelated queries.
-    """
-    found = []
-    for one in asked:
-        peers = [each for each in asked if each.fact.relation == one.fact.relation and each is not one]
-        Random(f"{seed}/{one.fact.uid}").shuffle(peers)
-        fitting = (each for each in peers if _differs(lm, one, each.fact.answers))
-        new = next(fitting, None)
-        if len(one.known) < 2 or new is None:
-            continue
-        found.append(_change(one, new.fact.answers, peers, others[one.fact.uid]))
-    return found
-
-
-def lessons(asked: Sequence[Asked], others: Mapping[str, Unrelated]) -> list[Change]:
-    """Every fact that some language does not know, to be taught as it is; those that more languages lack go first."""
-    found = []
-    for one in sorted(asked, key=lambda each: len(each.known)):
-        if len(one.known) == len(one.fact.languages):
-            continue
-        peers = [each for each in asked if each.fact.relation == one.fact.relation and each is not one]
-        found.append(_change(one, one.fact.answers, peers, others[one.fact.uid]))
-    return found
-
-
-def _change(one: Asked, new: Mapping[str, str], peers: Sequence[Asked], unrelated: Unrelated) -> Change:
-    """A change, with those of the relation's other facts for neighbours whose own object is not the new one.
-
-    Such a neighbour would seem to have been changed.
-    """
-    apart = [each for each in peers if not new.items() & each.fact.answers.items()][:NEIGHBOURS]
-    near = {language: tuple(each.judge[language][0] for each in apart) for language in one.fact.languages}
-    return Change(one, new, near, unrelated)
 
 
 def edit(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
@@ -234,21 +174,6 @@ def _edited(
         lambda2=plan.lambda2,
         activations=signs,
     )
-
-
-def _differs(lm: LanguageModel, one: Asked, new: Mapping[str, str]) -> bool:
-    """Whether an object can be said in place of the fact's own, in every language, from its first token on."""
-    for language, queries in one.fact.queries.items():
-        try:
-            old, other = (
-                lm.tokens(replace(queries[0], answer=text, alternatives=())).answers[0][0]
-                for text in (queries[0].answer, new[language])
-            )
-        except (BadQuery, KeyError):
-            return False
-        if old == other:
-            return False
-    return True
 
 
 class _Reader:
