@@ -29,9 +29,9 @@ from locant.models.weights import fingerprint
 from locant.queries.parallel import ParallelFact, gather_parallel
 from locant.recipes.data import can_be_asked
 from locant.recipes.matrice import SETS, Plan, run_matrice
-from locant.recipes.matrice.changes import changes
+from locant.recipes.matrice.changes import changes, trials
 from locant.recipes.matrice.counted import layer_rows, size_rows
-from locant.recipes.matrice.edited import best_size, edit
+from locant.recipes.matrice.edited import best_size, edit, sweep
 from locant.recipes.matrice.located import Asked, locate, part, parted, sets_in, with_peers
 from locant.recipes.matrice.overlap import overlap_rows
 from locant.recipes.matrice.plan import OTHERS, OWN, control_of, kind_of
@@ -314,6 +314,19 @@ def test_what_is_changed_is_read_in_every_language_with_those_apart_that_did_not
         assert all((row["language"] in known[row["fact"]]) == row["known"] for row in rows.iter_rows(named=True))
     pooled = set(table(run, "injection").filter(pl.col("source") == "any")["language"])
     assert pooled == {"the same", "others", "others, not known"}
+
+
+def test_no_query_that_judges_takes_part_in_choosing_the_size_of_an_edit(asked: list[Asked]) -> None:
+    lm = locant.load("almanac")
+    others = {one.fact.uid: unrelated(asked, one, 3, 0) for one in asked}
+    tried, edited = trials(lm, asked, 0), changes(lm, asked, others, 0)
+    assert [(one.asked.fact.uid, one.new) for one in tried] == [(one.asked.fact.uid, one.new) for one in edited]
+    change = tried[0]
+    found = sweep(lm, change, sets_of(lm, change.asked), replace(PLAN, lambda1=None, lambda2=None))
+    assert set(found["asked"]) == {"related", "neighbour", "unrelated"}
+    locating = {query.uid for one in asked for queries in one.locate.values() for query in queries}
+    assert set(found["query"]) <= locating
+    assert locating.isdisjoint(query.uid for one in asked for queries in one.judge.values() for query in queries)
 
 
 def test_the_size_of_an_edit_weighs_what_it_wins_like_what_it_costs() -> None:

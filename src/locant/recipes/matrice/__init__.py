@@ -22,7 +22,7 @@ from locant.models import LanguageModel
 from locant.models.weights import fingerprint
 from locant.queries.datasheet import datasheet
 from locant.queries.parallel import ParallelFact
-from locant.recipes.matrice.changes import Change, changes, lessons, to_teach
+from locant.recipes.matrice.changes import SPARED, Change, changes, lessons, to_teach, trials
 from locant.recipes.matrice.counted import agreement_rows, layer_rows, size_rows
 from locant.recipes.matrice.edited import best_size, edit, inject, sweep, teach
 from locant.recipes.matrice.judged import answer_rows, change_rows, matrix_rows, recovery_rows, transfer_rows
@@ -42,8 +42,6 @@ __all__ = ["SETS", "Plan", "run_matrice"]
 
 Say = Callable[[str, int], Callable[[int], None]]
 """Told what begins and how many units it has; returns what is called with the number of units done."""
-SPARED = 3
-"""Unrelated facts for each fact."""
 TRIED = 5
 """Facts on which the size of an edit is chosen."""
 
@@ -200,7 +198,7 @@ class _Work:
     def change(self, asked: Sequence[Asked], sets: Mapping[str, Sets], others: Mapping[str, Unrelated]) -> None:
         """Facts edited, and new ones taught, in one language, and read in all."""
         some = changes(self.lm, asked, others, self.plan.seed)
-        plan = self._with_lambdas(some, sets)
+        plan = self._with_lambdas(trials(self.lm, asked, self.plan.seed), sets)
         units = [self._unit(edit, one, sets[one.asked.fact.uid], plan) for one in some[: plan.edited]]
         edited = self._fill("edited", units, "editing")
         self._save("matrix", list(matrix_rows(edited, plan)))

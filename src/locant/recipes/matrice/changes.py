@@ -10,11 +10,13 @@ from locant.errors import BadQuery
 from locant.models import LanguageModel
 from locant.recipes.matrice.located import Asked, Sets, random_of
 from locant.recipes.matrice.plan import MATRICE, RANDOM, Plan
-from locant.recipes.matrice.touched import Unrelated
+from locant.recipes.matrice.touched import Unrelated, unrelated
 from locant.selections.share import at_most, union
 
 NEIGHBOURS = 4
 """Other facts of the relation that a change is to leave alone."""
+SPARED = 3
+"""Facts of other relations that it is to leave alone."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ def changes(lm: LanguageModel, asked: Sequence[Asked], others: Mapping[str, Unre
             continue
         found.append(_change(one, new.fact.answers, peers, others[one.fact.uid]))
     return found
+
+
+def trials(lm: LanguageModel, asked: Sequence[Asked], seed: int) -> list[Change]:
+    """`changes` in the same order, all of whose queries, also of neighbours and unrelated facts, are locating ones.
+
+    What is chosen by them is chosen without the queries that judge.
+    """
+    blind = [replace(one, judge=one.locate) for one in asked]
+    return changes(lm, blind, {one.fact.uid: unrelated(blind, one, SPARED, seed) for one in blind}, seed)
 
 
 def lessons(asked: Sequence[Asked], others: Mapping[str, Unrelated]) -> list[Change]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 
@@ -63,9 +63,10 @@ def edit(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFr
 def sweep(lm: LanguageModel, change: Change, sets: Sets, plan: Plan) -> pl.DataFrame:
     """The first known language's own neurons, edited by every size of LAMBDAS: what it wins and what it costs.
 
-    Read are the queries that locate: those that judge have no part in what is chosen.
+    Args:
+        change: one of `trials`, so that those that judge have no part in what is chosen.
     """
-    read, source = _Reader(lm, change, change.asked.locate), change.asked.known[0]
+    read, source = _Reader(lm, change), change.asked.known[0]
     own, signs = sets[OWN + source], _signs(lm, change, source)
     rows: list[Row] = []
     for size in LAMBDAS:
@@ -179,12 +180,10 @@ def _edited(
 class _Reader:
     """Reads everything a change may have touched, and holds it against what was there before."""
 
-    def __init__(
-        self, lm: LanguageModel, change: Change, related: Mapping[str, Sequence[Query]] | None = None
-    ) -> None:
+    def __init__(self, lm: LanguageModel, change: Change) -> None:
         self.lm = lm
         self.change = change
-        judged = [query for queries in (related or change.asked.judge).values() for query in queries]
+        judged = [query for queries in change.asked.judge.values() for query in queries]
         self.old = [("related", query) for query in judged]
         self.old += [("neighbour", query) for queries in change.neighbours.values() for query in queries]
         self.old += [("unrelated", query) for queries in change.unrelated.values() for query in queries]
