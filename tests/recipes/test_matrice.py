@@ -313,7 +313,30 @@ def test_what_is_changed_is_read_in_every_language_with_those_apart_that_did_not
         assert set(rows["language"]) == set(LANGUAGES)
         assert all((row["language"] in known[row["fact"]]) == row["known"] for row in rows.iter_rows(named=True))
     pooled = set(table(run, "injection").filter(pl.col("source") == "any")["language"])
-    assert pooled == {"the same", "others", "others, not known"}
+    assert pooled == {"the same", "others, known", "others, not known"}
+
+
+def test_a_lesson_s_other_languages_are_pooled_by_whether_they_knew_the_fact(run: Path) -> None:
+    """Of a fact taught as it is the language of the lesson lacks it, and its others may, or may not."""
+    related = (pl.col("asked") == "related") & (pl.col("set") == "matrice")
+    for kind in ("overwrite", "new"):
+        rows = table(run, "injected").filter(related & (pl.col("kind") == kind))
+        assert set(rows.filter(pl.col("language") == pl.col("source"))["known"]) == {kind == "overwrite"}
+        others = rows.filter(pl.col("language") != pl.col("source"))
+        pooled = table(run, "injection").filter(
+            related
+            & (pl.col("kind") == kind)
+            & (pl.col("source") == "any")
+            & (pl.col("what") == "says_new_before")
+            & pl.col("same_answer").is_null()
+        )
+        found = dict(pooled.select("language", "mean").iter_rows())
+        names = {True: "others, known", False: "others, not known"}
+        assert found.keys() - {"the same"} == {names[knew] for knew in set(others["known"])}
+        for knew in set(others["known"]):
+            own = others.filter(pl.col("known") == knew)
+            mean = own.group_by("fact").agg(pl.col("says_new_before").mean())["says_new_before"].mean()
+            assert found[names[knew]] == pytest.approx(mean)
 
 
 def test_no_query_that_judges_takes_part_in_choosing_the_size_of_an_edit(asked: list[Asked]) -> None:

@@ -22,7 +22,7 @@ from locant.recipes.matrice.judged import matrix_rows
 from locant.reports.matrice import answers_of, page_of, sharing, verdicts
 from locant.reports.matrice.finding import headline
 from locant.reports.matrice.means import reaches
-from locant.reports.matrice.reach import ELSEWHERE, HERE, read
+from locant.reports.matrice.reach import HERE, KNOWN, UNKNOWN, Read, read
 from locant.reports.matrice.run import TABLES, read_run
 from locant.reports.matrice.squares import square
 from locant.reports.matrice.verdicts import among_known
@@ -173,8 +173,7 @@ def test_what_is_said_anew_is_what_the_recipes_own_summary_says(folder):
         (pl.col("source") == "any") & (pl.col("asked") == "related") & pl.col("same_answer").is_null()
     )
     found = read(read_run(folder), "edited", "edited")
-    for name, where in (("matrice", HERE), ("own of the language", ELSEWHERE), ("matrice", ELSEWHERE),
-                        ("random", ELSEWHERE)):  # fmt: skip
+    for name, where in (("matrice", HERE), ("own of the language", KNOWN), ("matrice", KNOWN), ("random", KNOWN)):
         row = summary.filter((pl.col("set") == name) & (pl.col("language") == where))
         mean, low, high, n = row.filter(pl.col("what") == "says_new").select("mean", "low", "high", "n").row(0)
         assert found.new(name, where) == Interval(pytest.approx(mean), pytest.approx(low), pytest.approx(high), n)
@@ -332,6 +331,24 @@ def test_changes_reach_other_languages_as_far_as_they_are_read_there(tmp_path, h
     for about in ("an edit", "a fact taught"):
         found = answer(run, about)
         assert found[0] == short and "Kept: " in found[1], found
+
+
+def test_a_lesson_of_a_fact_as_it_is_reaches_only_languages_that_lacked_it(folder, tmp_path):
+    """What is said where the fact was known before is no reach of the lesson, and is named apart."""
+    lacking = (pl.col("kind") == "new") & ~pl.col("known")
+    says = pl.when(lacking).then(pl.lit(False)).otherwise(pl.col("says_new")).alias("says_new")
+    found = read(read_run(altered(folder, tmp_path, "injected", says)), "injected", "taught", "new")
+    assert (found.elsewhere, found.others) == (UNKNOWN, "other languages that lack it")
+    assert _mean(found, UNKNOWN) == 0 < _mean(found, KNOWN)
+    taught = [text for text in headings(page_of(tmp_path)).splitlines() if text.startswith("As it is")]
+    assert len(taught) == 1 and "said in other languages that lack it in 0%" in taught[0]
+    assert "the new answer is said in other languages that know it" in headings(page_of(folder))
+
+
+def _mean(found: Read, where: str) -> float:
+    mean = found.new("matrice", where)
+    assert mean is not None
+    return mean.mean
 
 
 def test_what_random_neurons_do_as_well_is_no_reach(folder, tmp_path):

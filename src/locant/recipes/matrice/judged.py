@@ -41,7 +41,9 @@ def transfer_rows(touched: pl.DataFrame, plan: Plan) -> Iterator[Row]:
 def matrix_rows(edited: pl.DataFrame, plan: Plan) -> Iterator[Row]:
     """Of a change in one language, in each: the new answer said, P(new), P(old), and what else is still said.
 
-    Pooled over languages, those that knew the fact and those that did not are apart.
+    Pooled over sources, languages are where the change was made ('the same'), and those that knew the fact as it
+    was or did not ('others, known' and 'others, not known'). A lesson of a fact as it is ('new') is given in a
+    language that did not know it, so that its others to be reached are those that did not either.
     """
     if not len(edited):
         return
@@ -51,7 +53,7 @@ def matrix_rows(edited: pl.DataFrame, plan: Plan) -> Iterator[Row]:
         pl.when(pl.col("language") == pl.col("source"))
         .then(pl.lit("the same"))
         .when(pl.col("known"))
-        .then(pl.lit("others"))
+        .then(pl.lit("others, known"))
         .otherwise(pl.lit("others, not known"))
     )
     pooled = draws.filter(pl.col("source") != "all").with_columns(language=where, source=pl.lit("any"))

@@ -11,11 +11,10 @@ from locant.reports.answers import Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, panels, plot
 from locant.reports.matrice.names import MATRICE, OWN_HERE, name_of, upper
 from locant.reports.matrice.reach import (
-    ELSEWHERE,
-    HEAD,
     HERE,
     Read,
     reach_answer,
+    reach_head,
     reach_heading,
     reach_panels,
     reach_table,
@@ -83,11 +82,11 @@ def _cells(found: Read, which: str) -> dict[tuple[str, str], Interval]:
 
 
 def _heading(found: Read) -> str:
-    here, there = (found.new(MATRICE, where) for where in (HERE, ELSEWHERE))
+    here, there = (found.new(MATRICE, where) for where in (HERE, found.elsewhere))
     if here is None or there is None:
         return "The language-agnostic set was not edited in one language and read in others"
     said = f"Edited in one language, the language-agnostic set says the new answer in {share(here.mean)} of queries"
-    return f"{said} there, in {share(there.mean)} in other languages"
+    return f"{said} there, in {share(there.mean)} in {found.others}"
 
 
 def _sets(run: Run, found: Read) -> Block:
@@ -95,14 +94,14 @@ def _sets(run: Run, found: Read) -> Block:
     body, figures = reach_panels(found, "editing", names)
     said = (
         "Left: share of judging queries whose first choice is the new answer, in the language of the edit and in the "
-        "others that know the fact; “in the rest” are those that do not. “In turn”: the fact is edited in one "
+        "others that know the fact; those that lack it are in the table. “In turn”: the fact is edited in one "
         "known language after another. Right: share of queries of other "
         "facts, of the same relation and of other ones, in all languages, whose first token stays as it was. Means "
         "over facts with 95% bootstrap intervals, n in the table. Controls: random neurons of the same layers, and "
         "of "
         f"the union’s, and the set of another fact, edited alike.{_chosen(run)}"
     )
-    body += caption(said) + as_table(HEAD, list(reach_table(found))) + _sizes(run)
+    body += caption(said) + as_table(reach_head(found), list(reach_table(found))) + _sizes(run)
     return Block(reach_heading(found), body, figures)
 
 

@@ -9,7 +9,15 @@ import polars as pl
 from locant.reports.answers import Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid
 from locant.reports.matrice.names import LORA, MATRICE, name_of, upper
-from locant.reports.matrice.reach import HEAD, Read, reach_answer, reach_heading, reach_panels, reach_table, read
+from locant.reports.matrice.reach import (
+    Read,
+    reach_answer,
+    reach_head,
+    reach_heading,
+    reach_panels,
+    reach_table,
+    read,
+)
 from locant.reports.matrice.run import Run
 from locant.reports.numbers import count, portion
 from locant.reports.query_localization.means import mean
@@ -35,13 +43,11 @@ def sections(run: Run) -> Iterator[Section]:
 
 
 _WHAT = {
-    "overwrite": "A new answer is taught in one language that knows another ({}), and then asked for in all: "
-    "“others” "
-    "are those that knew the old one, “the rest” such as did not.",
-    "new": "A fact is taught as it is in one language that does not know it ({}), and then asked for in all: "
-    "“others” "
-    "did not know it either, “the rest” did. Neurons are those located where it is known; where it was not located, "
-    "those of its relation’s other facts.",
+    "overwrite": "A new answer is taught in one language that knows another ({}), and then asked for in all: shown "
+    "are other languages that knew the old one; such as lacked it are in the table.",
+    "new": "A fact is taught as it is in one language that does not know it ({}), and then asked for in all: shown "
+    "are other languages that lacked it too; such as knew it already are in the table. "
+    "Neurons are those located where it is known; where it was not located, those of its relation’s other facts.",
 }
 
 
@@ -59,7 +65,8 @@ def _block(run: Run, found: Read, uid: str, kind: str) -> Block:
         "with 95% bootstrap intervals, n in the table. Controls: random neurons of the same layers, and of the "
         "union’s."
     )
-    head = (HEAD[0], "parameters", "steps", *HEAD[1:])
+    first, *others = reach_head(found)
+    head = (first, "parameters", "steps", *others)
     rows = [(row[0], *trained[name][1:], *row[1:]) for name, row in zip(found.sets, reach_table(found), strict=True)]
     body += caption(said) + as_table(head, rows) + _by_language(run, found)
     return Block(f"{'As it is: t' if kind == 'new' else 'T'}{reach_heading(found)[1:]}", body, figures)
