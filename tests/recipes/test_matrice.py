@@ -35,7 +35,7 @@ from locant.recipes.matrice.edited import best_size, edit, sweep
 from locant.recipes.matrice.located import Asked, locate, part, parted, sets_in, with_peers
 from locant.recipes.matrice.overlap import overlap_rows
 from locant.recipes.matrice.plan import OTHERS, OWN, control_of, kind_of
-from locant.recipes.matrice.sharing import sharing_rows, verdict
+from locant.recipes.matrice.sharing import sharing_rows, verdict, verdict_rows
 from locant.recipes.matrice.touched import touch, unrelated
 from locant.recipes.parallel import halves, known, select_parallel, taught_in
 from locant.types import Query, Selection
@@ -167,6 +167,21 @@ def test_languages_that_were_not_taught_a_fact_are_told_from_those_that_were(run
     same = (sharing["taught"] == sharing["known"]).mean()
     assert same is not None and same >= 0.9  # type: ignore[operator]
     assert set(sharing.filter(~pl.col("known"))["verdict"]) == {"absent"}
+
+
+def test_verdicts_tell_pairs_never_taught_from_those_that_were() -> None:
+    def row(fact: str, taught: bool | None, known: bool, verdict: str) -> dict[str, object]:
+        return {"fact": fact, "language": "en", "taught": taught, "everywhere": taught, "known": known,
+                "verdict": verdict, "by_chance": None}  # fmt: skip
+
+    sharing = [row("a", True, True, "shared"), row("b", True, True, "specific"), row("c", True, True, "unclear")]
+    sharing += [row("a", False, True, "shared"), row("b", False, True, "alone"), row("c", False, False, "absent")]
+    found = {row["of"]: (row["pairs"], row["count"], row["mean"]) for row in verdict_rows(sharing, PLAN)}
+    assert found["taught there"] == (2, 1, 0.5) and found["never taught there"] == (1, 1, 1.0)
+    assert found["known of those taught there"] == (3, 3, 1.0)
+    assert found["known of those never taught there"] == (3, 2, pytest.approx(2 / 3))
+    unknown = [row("a", None, True, "shared"), row("b", None, True, "specific")]
+    assert [one["of"] for one in verdict_rows(unknown, PLAN)] == ["all"]
 
 
 # What locates, and what judges

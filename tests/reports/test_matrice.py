@@ -19,6 +19,7 @@ from locant.evaluations import interval
 from locant.recipes.matrice import Plan
 from locant.recipes.matrice.counted import agreement_rows
 from locant.recipes.matrice.judged import matrix_rows
+from locant.recipes.matrice.sharing import verdict_rows
 from locant.reports.matrice import answers_of, page_of, sharing, verdicts
 from locant.reports.matrice.finding import headline
 from locant.reports.matrice.means import reaches
@@ -302,6 +303,20 @@ def test_facts_taught_everywhere_are_held_against_those_taught_somewhere(tmp_pat
 def test_languages_that_know_what_they_were_not_taught_are_named(folder, tmp_path):
     run = altered(folder, tmp_path, "sharing", (pl.col("language") != "zh").alias("taught"))
     assert re.search(r"of 14 that were not \(zh \d+\)", answer(run, "taught in all languages")[1])
+
+
+def test_pairs_that_were_never_taught_stand_beside_those_that_were(folder, tmp_path):
+    assert "Of 8 pairs that were never taught, 0 are known" in findings(folder, verdicts)
+    untaught = [(pl.col("language") != "zh").alias("taught"), pl.lit("shared").alias("verdict")]
+    run = altered(folder, tmp_path, "sharing", *untaught)
+    table = pl.read_parquet(run / "tables" / "sharing.parquet")
+    rows = list(verdict_rows(table.to_dicts(), Plan()))
+    pl.DataFrame(rows, infer_schema_length=None).write_parquet(run / "tables" / "verdicts.parquet")
+    known = int(table.filter(pl.col("language") == "zh")["known"].sum())
+    said = f"Of 14 pairs that were never taught, {known} are known; of those with a verdict 100% are shared"
+    assert f"{said}, of taught ones 100%" in findings(run, verdicts)
+    cells = re.sub(r"<[^>]*>", " ", page_of(run).replace("\u00a0", " "))
+    assert re.search(rf"never taught there\s+14\s+{known}, \d+%\s+\[\d+, \d+\]\s+14\s+100%", cells)
 
 
 def test_shared_stands_beside_what_another_facts_neurons_would_call_so(tmp_path):

@@ -82,19 +82,25 @@ def verdict_rows(sharing: Sequence[Row], plan: Plan) -> Iterator[Row]:
     """How many (fact, language) that were judged are shared, and would be by another fact's neurons.
 
     Of those with either verdict, 'shared' or 'specific': all; of facts taught everywhere, and of facts that only
-    some languages were taught; and those by chance, beside the same ones as they are.
+    some languages were taught; those of languages that were taught the fact, and of such as never were; and those by
+    chance, beside the same ones as they are. Of all pairs, by whether they were taught: how many are known.
     """
-    table = pl.DataFrame(sharing, infer_schema_length=None)
-    judged = table.filter(pl.col("verdict").is_in(["shared", "specific"])).with_columns(
-        everywhere=pl.col("everywhere").cast(pl.Boolean),
+    table = pl.DataFrame(sharing, infer_schema_length=None).with_columns(
+        pl.col("taught", "everywhere").cast(pl.Boolean),
+        pl.col("known", "by_chance").cast(pl.Float64),
         shared=(pl.col("verdict") == "shared").cast(pl.Float64),
-        by_chance=pl.col("by_chance").cast(pl.Float64),
     )
+    judged = table.filter(pl.col("verdict").is_in(["shared", "specific"]))
     asked = judged.filter(pl.col("by_chance").is_not_null())
+    taught, never = pl.col("taught"), ~pl.col("taught")
     for of, rows, column in (
         ("all", judged, "shared"),
         ("taught everywhere", judged.filter(pl.col("everywhere")), "shared"),
         ("taught somewhere", judged.filter(~pl.col("everywhere")), "shared"),
+        ("taught there", judged.filter(taught), "shared"),
+        ("never taught there", judged.filter(never), "shared"),
+        ("known of those taught there", table.filter(taught), "known"),
+        ("known of those never taught there", table.filter(never), "known"),
         ("asked of another fact", asked, "shared"),
         ("by another fact's neurons", asked, "by_chance"),
     ):

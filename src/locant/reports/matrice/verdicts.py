@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
 from locant.reports.answers import NO, UNMEASURED, UNSHOWN, YES, Answer
-from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
+from locant.reports.blocks import Block, Section, absent, as_table, caption, grid, legend, plot, some
 from locant.reports.matrice.figures import dots, stacks
 from locant.reports.matrice.means import apart
 from locant.reports.matrice.names import upper
@@ -19,6 +19,8 @@ from locant.types import Interval
 
 TAUGHT = "Is a fact that was taught in all languages shared more?"
 EVERYWHERE, SOMEWHERE = "taught everywhere", "taught somewhere"
+THERE, NEVER, KNOWN = "taught there", "never taught there", "known of those "
+"""Pairs of a fact and a language that was taught it, or never was; with the last before them, whether it is known."""
 ASKED, CHANCE = "asked of another fact", "by another fact's neurons"
 """Pairs in which another fact's neurons were read too: as they are, and by those."""
 VERDICTS = {
@@ -58,7 +60,7 @@ def answer(run: Run) -> Answer:
 
 
 def shares(run: Run) -> dict[str, Interval]:
-    """The share of pairs that are shared, by what they are of, as the run's own table has it."""
+    """The share of pairs that are shared (or known), by what they are of, as the run's own table has it."""
     rows = run["verdicts"].filter(pl.col("mean").is_finite()).iter_rows(named=True)
     return {row["of"]: Interval(row["mean"], row["low"], row["high"], row["n"]) for row in rows}
 
@@ -96,6 +98,7 @@ def sections(run: Run) -> Iterator[Section]:
         yield Section("taught", "Taught", {None: absent("Where a fact was taught is not known of these data", why)})
     else:
         yield Section("taught", "Taught", {None: _taught(run)})
+        yield Section("never-taught", "", {None: _never(run)})
 
 
 def verdict_block(run: Run) -> Block:
@@ -132,36 +135,69 @@ def _by_chance(run: Run) -> str:
 
 
 def _taught(run: Run) -> Block:
-    rows = run["sharing"].filter(pl.col("verdict").is_not_null())
-    parts = [
-        (f"{'taught' if taught else 'not taught'} · {len(own)}", own)
-        for taught in (True, False)
-        if len(own := rows.filter(pl.col("taught") == taught))
-    ]
+    """Facts by how many languages were taught them."""
     said = (
-        "Every fact in every language, by whether the fact was taught in that language (n: facts and languages); "
-        "that a fact is absent where it was not taught is how the model was made. Verdicts as above. Dots: of the "
-        "pairs "
-        "that are shared or the language’s own, the share that is shared, by whether the fact was taught in all "
-        "languages or in some; means over facts with 95% bootstrap intervals. Control: the same rule with the "
-        f"neurons of another fact.{_strays(run)}"
+        "Of the pairs of a fact and a language that are shared or the language’s own, the share that is shared: of "
+        "facts that all languages were taught, and of such as only some were. Means over facts with 95% bootstrap "
+        "intervals; n in the table. Control: the same rule with the neurons of another fact of the relation."
     )
-    found = shares(run)
+    found = {of: one for of, one in shares(run).items() if of in (EVERYWHERE, SOMEWHERE, ASKED, CHANCE)}
     everywhere, somewhere = (found.get(of) for of in (EVERYWHERE, SOMEWHERE))
     heading = "Whether what was taught everywhere is shared more was not measured"
     if everywhere is not None and somewhere is not None:
         heading = f"Taught everywhere, {share(everywhere.mean)} are shared; taught somewhere, {share(somewhere.mean)}"
         heading += "" if apart(everywhere, somewhere) else ", a difference that may be chance"
+    if not found:
+        return absent(heading, "No pair of a fact and a language has a verdict.")
     marks = [Dot(upper(of), "shared", one, ("circle", f"var(--{'control' if of == CHANCE else 'shared'})"))
              for of, one in found.items()]  # fmt: skip
+    body = plot("taught-dots", "Shares of pairs that are shared, by teaching") + caption(said)
+    body += as_table(("pairs", "shared", "n"), [(of, portion(one), count(one.n)) for of, one in found.items()])
+    return Block(heading, body, {"taught-dots": dots(marks, "share of pairs that are shared", portion, (0.0, 1.0))})
+
+
+def _never(run: Run) -> Block:
+    """Languages that were taught a fact beside those that never were: what they know, and whose neurons hold it."""
+    rows = run["sharing"].filter(pl.col("verdict").is_not_null())
+    parts = [
+        (f"{'taught there' if taught else 'never taught there'} · {len(own)}", own)
+        for taught in (True, False)
+        if len(own := rows.filter(pl.col("taught") == taught))
+    ]
+    said = (
+        "Every fact in every language, by whether the fact was taught in that language (n: facts and languages); "
+        "verdicts as above. That a fact is absent where it was not taught is how the model was made. What is known "
+        "there all the same came from other languages, or is a guess that its relation allows. Below: how many "
+        "pairs are known, and of those with a verdict, which is shared or the language’s own, how many are shared; "
+        "means over facts with 95% bootstrap intervals. Control: pairs that were taught, in the same facts and "
+        f"others.{_strays(run)}"
+    )
     body = _legend() + plot("taught-stacks", "Stacked bars of verdicts by teaching") + caption(said)
+    body += grid(("pairs", "number", "known", "with a verdict", "shared of these", "n"), list(_by_teaching(run)))
     body += as_table(_HEAD, [(name, *_portions(own), count(own["fact"].n_unique())) for name, own in parts])
-    figures = {"taught-stacks": stacks([(name, _shares(own)) for name, own in parts], VERDICTS)}
-    if marks:
-        figures["taught-dots"] = dots(marks, "share of pairs that are shared", portion, (0.0, 1.0))
-        body += plot("taught-dots", "Shares of pairs that are shared, by teaching")
-        body += as_table(("pairs", "shared", "n"), [(of, portion(one), count(one.n)) for of, one in found.items()])
-    return Block(heading, body, figures)
+    figure = stacks([(name, _shares(own)) for name, own in parts], VERDICTS)
+    return Block(_never_heading(run), body, {"taught-stacks": figure})
+
+
+def _by_teaching(run: Run) -> Iterator[Sequence[str]]:
+    """Pairs that were taught, and such as never were: known, with a verdict, and shared."""
+    rows, found = {row["of"]: row for row in run["verdicts"].iter_rows(named=True)}, shares(run)
+    for of in (THERE, NEVER):
+        if KNOWN + of in rows:
+            known, judged = rows[KNOWN + of], rows.get(of)
+            shared = (portion(found[of]), count(found[of].n)) if of in found else ("–", "0")
+            pairs = count(judged["pairs"]) if judged else "0"
+            yield of, count(known["pairs"]), f"{count(known['count'])}, {portion(found[KNOWN + of])}", pairs, *shared
+
+
+def _never_heading(run: Run) -> str:
+    untaught = run["sharing"].filter(~pl.col("taught"))
+    known, found = untaught.filter(pl.col("known")), shares(run)
+    said = f"Of {some(len(untaught), 'pair')} that were never taught, {count(len(known))} are known"
+    if NEVER in found and THERE in found:
+        said += f"; of those with a verdict {share(found[NEVER].mean)} are shared"
+        said += f", of taught ones {share(found[THERE].mean)}"
+    return said
 
 
 def _legend() -> str:
