@@ -237,6 +237,29 @@ def test_agnostic_neurons_are_judged_in_a_language_that_had_no_part_in_locating_
     assert "Languages that know a fact agree on" in found[1]
 
 
+@pytest.mark.parametrize(
+    ("still", "short", "said"),
+    [
+        (("zh",), "Yes", "shown in 2 of 3 languages (en and fr)."),
+        (("zh", "fr"), "Partly", "shown in 1 of 3 languages (en)."),
+        (("en", "zh", "fr"), "Not shown", "shown in 0 of 3 languages."),
+    ],
+)
+def test_agnostic_neurons_are_there_only_if_half_of_the_languages_show_them(tmp_path, still, short, said):
+    folder = made(tmp_path / "run", facts=9)
+    held = pl.col("set").str.starts_with("others than: ") & pl.col("language").is_in(still)
+    after = pl.when(held).then(pl.col("before")).otherwise(pl.col("after")).alias("after")
+    random = pl.when(pl.col("set") == "random like union 1").then(pl.col("before")).otherwise(after).alias("after")
+    found = answer(altered(folder, tmp_path / "some", "touched", random), "language-agnostic neurons?")
+    assert found[0] == short and said in found[1], found
+
+
+def test_languages_of_few_facts_show_nothing_on_their_own(tmp_path):
+    found = answer(made(tmp_path, facts=7), "language-agnostic neurons?")
+    assert found[0] == "Yes"
+    assert "with 10 facts or more, a drop beyond random ones’ is shown in 2 of 3 languages (en and fr)." in found[1]
+
+
 def test_what_other_languages_neurons_do_is_the_mean_over_facts_of_the_language_they_lack(folder):
     rows = pl.read_parquet(folder / "tables" / "touched.parquet").filter(
         (pl.col("set") == pl.lit("others than: ") + pl.col("language"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from locant.reports.answers import PARTLY, UNMEASURED, Answer, verdict
+from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
 from locant.reports.finding import SMALL
 from locant.reports.matrice.figures import Length, dots, lengths
@@ -33,8 +33,9 @@ _MARKS = {
 def answer(run: Run) -> Answer:
     """Whether neurons located in other languages move the answer of one that had no part in locating them.
 
-    That comparison, against random neurons, is the verdict; what the set does in the languages that located it, and
-    how many neurons pass in all of them, are said beside.
+    That comparison, against random neurons, is the verdict: yes where it is shown of all languages together and of
+    at least half of them each on its own, and the effect is not small; partly where it is shown of all together only.
+    What the set does in the languages that located it, and how many neurons pass in all of them, are said beside.
     """
     rows = held_out(run)
     held, random, gap = of_set(rows, HELD), of_set(rows, LIKE_UNION), beyond(rows, HELD, LIKE_UNION)
@@ -44,10 +45,20 @@ def answer(run: Run) -> Answer:
         f"Suppressed, {run.size} located without a language change its P(answer) by {change(held)}, random ones by "
         f"{change(random)} ({gap_of(gap)})."
     )
-    short = verdict([-side(gap)])
-    if abs(held.mean) < SMALL and side(gap) < 0:
-        short, text = PARTLY, f"{text} The effect is small."
+    shown = [one for one, sign in _by_language(run, rows, HELD, LIKE_UNION).items() if sign < 0]
+    short, small = verdict([-side(gap)]), abs(held.mean) < SMALL and side(gap) < 0
+    if small or (short == YES and 2 * len(shown) < len(run.languages)):
+        short = PARTLY
+    text += " The effect is small." if small else ""
+    text += _each_on_its_own(run, shown)
     return Answer(QUESTION, short, text + _inside(run) + _passing_in_words(run, passing(run)))
+
+
+def _each_on_its_own(run: Run, shown: list[str]) -> str:
+    """In how many languages the drop is shown, and in which, where these are some of a few."""
+    named = f" ({one_of(shown)})" if 0 < len(shown) < len(run.languages) <= 9 else ""
+    said = f" On its own, with {LEAST} facts or more, a drop beyond random ones’ is shown in"
+    return f"{said} {len(shown)} of {len(run.languages)} languages{named}."
 
 
 def held_out(run: Run) -> pl.DataFrame:
@@ -68,12 +79,12 @@ def _inside(run: Run) -> str:
     peer, apart = of_set(rows, PEER), beyond(rows, MATRICE, PEER)
     if peer is not None and apart is not None:
         text += f" Those of another fact of the relation: {change(peer)} ({gap_of(apart)})."
-    return text + _where(_by_language(run, rows))
+    return text + _where(_by_language(run, rows, MATRICE, RANDOM))
 
 
-def _by_language(run: Run, rows: pl.DataFrame) -> dict[str, int]:
-    """The side of zero on which the difference to random neurons lies, in each language of enough facts."""
-    gaps = {one: beyond(rows.filter(pl.col("language") == one), MATRICE, RANDOM) for one in run.languages}
+def _by_language(run: Run, rows: pl.DataFrame, first: str, second: str) -> dict[str, int]:
+    """The side of zero on which the difference of two sets lies, in each language of enough facts."""
+    gaps = {one: beyond(rows.filter(pl.col("language") == one), first, second) for one in run.languages}
     return {one: side(gap) for one, gap in gaps.items() if gap is not None and gap.n >= LEAST}
 
 
@@ -168,7 +179,7 @@ def _heading(run: Run) -> str:
     said = f"Neurons located for all languages at once change P(answer) by {relative(own.mean)}"
     if gap is None or side(gap) == 0:
         return f"{said}; that random ones do less is not shown"
-    by_language = _by_language(run, rows)
+    by_language = _by_language(run, rows, MATRICE, RANDOM)
     where = f" in {sum(sign < 0 for sign in by_language.values())} of {len(by_language)} languages"
     return f"{said}, {'more' if side(gap) < 0 else 'less'} than random ones{where if by_language else ''}"
 
