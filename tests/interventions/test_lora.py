@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,21 @@ def feed_forward(lm: LanguageModel) -> set[str]:
     return {name for name, module in lm.model.named_modules() if module in parts}
 
 
+def rank_1(lm: LanguageModel) -> int:
+    """The parameters of adapters of rank 1 of every projection."""
+    names = feed_forward(lm)
+    return sum(sum(module.weight.shape) for name, module in lm.model.named_modules() if name in names)  # type: ignore[arg-type,union-attr,misc]
+
+
+def changed_by(lm: LanguageModel, parameters: int, layers: Sequence[int] = ()) -> tuple[set[str], int]:
+    """The projections that adapters changed, without what comes before their layer, and the parameters trained."""
+    before = everything(lm)
+    with lora_tuned(lm, ASKED, parameters=parameters, layers=layers, steps=1, rate=1e-2) as tuning:
+        inside = everything(lm)
+    changed = {name for name, old in before.items() if not torch.equal(inside[name], old)}
+    return {name.removeprefix("model.layers.").removesuffix(".weight") for name in changed}, tuning.parameters
+
+
 # What changes
 
 
@@ -68,7 +84,7 @@ def test_adapters_change_feed_forward_weights_by_a_low_rank_and_nothing_for_good
     before, untouched = everything(lm), digest(lm)
     flags = [(one.requires_grad, one.grad) for one in lm.model.parameters()]
     projections, modules = feed_forward(lm), list(lm.model.modules())
-    with lora_tuned(lm, ASKED, parameters=1, steps=2, rate=1e-2) as tuning:
+    with lora_tuned(lm, ASKED, parameters=rank_1(lm), steps=2, rate=1e-2) as tuning:
         inside = everything(lm)
         assert list(lm.model.modules()) == modules
     changes = {name: inside[name] - old for name, old in before.items() if not torch.equal(inside[name], old)}
@@ -85,9 +101,29 @@ def test_adapters_change_feed_forward_weights_by_a_low_rank_and_nothing_for_good
 @pytest.mark.parametrize(("family", "per_rank"), [("llama", 720), ("gpt2", 480), ("phi3", 3 * (128 + 80))])
 def test_the_rank_is_the_one_nearest_to_the_parameters_asked_for(family: str, per_rank: int) -> None:
     lm = tiny(family)
-    for asked, rank in ((1, 1), (per_rank, 1), (int(1.4 * per_rank), 1), (int(1.6 * per_rank), 2), (7 * per_rank, 7)):
+    for asked, rank in ((per_rank, 1), (int(1.4 * per_rank), 1), (int(1.6 * per_rank), 2), (7 * per_rank, 7)):
         with lora_tuned(lm, ASKED, parameters=asked, steps=0) as tuning:
             assert tuning.parameters == rank * per_rank
+
+
+def test_fewer_projections_have_adapters_where_rank_1_of_all_is_more_than_asked_for() -> None:
+    lm = tiny("llama")  # three layers, of three projections with 32 + 48 parameters each
+    assert rank_1(lm) == 720
+    assert changed_by(lm, 1) == ({"2.mlp.down_proj"}, 80)
+    assert changed_by(lm, 119)[1] == 80 and changed_by(lm, 121)[1] == 160
+    assert changed_by(lm, 330)[0] == {f"2.mlp.{name}_proj" for name in ("down", "up", "gate")} | {"1.mlp.down_proj"}
+    assert changed_by(lm, 679)[1] == 640 and changed_by(lm, 690)[1] == 720
+
+
+def test_layers_that_are_named_have_adapters_first() -> None:
+    lm = tiny("llama")
+    assert changed_by(lm, 80, [1]) == ({"1.mlp.down_proj"}, 80)
+    found, parameters = changed_by(lm, 300, [0])
+    assert parameters == 320 and {name[0] for name in found} == {"0", "2"}
+    assert changed_by(lm, 720, [0]) == changed_by(lm, 720)
+    for wrong in ([3], [-1], [1, 1]):
+        with pytest.raises(UnknownName, match="layers are 0 to 2, each once, not"):
+            lora_tuned(lm, ASKED, parameters=9, layers=wrong).__enter__()
 
 
 def test_no_steps_change_nothing() -> None:
@@ -184,7 +220,7 @@ def test_a_new_fact_is_learned_and_forgotten(almanac_lm: LanguageModel) -> None:
     with lora_tuned(lm, new, parameters=11520, steps=25, rate=1e-2, stop_at=0.01) as tuning:
         assert float(locant.answer_probability(lm, new).min()) > 0.9
         assert lm.generate(new[0].prompt).strip().startswith("Tokyo")
-    assert tuning.parameters == 6 * 3 * (192 + 640) and tuning.seconds > 0
+    assert tuning.parameters == 14 * (192 + 640) and tuning.seconds > 0
     assert float(locant.answer_probability(lm, new).max()) < 0.01 and digest(lm) == before
 
 
@@ -212,7 +248,7 @@ def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(BadQuery, match="no tokens for the answer 'Rome'"):
         lora_tuned(lm, [replace(WORDS.short, answer="Rome")], parameters=9).__enter__()
     with pytest.raises(LocantError, match=r"the loss is (nan|inf) after [1-4] steps"):
-        lora_tuned(lm, ASKED, parameters=9, rate=1e30).__enter__()
+        lora_tuned(lm, ASKED, parameters=720, rate=1e30).__enter__()
     assert digest(lm) == before
 
 

@@ -28,7 +28,7 @@ from locant.models import LanguageModel
 from locant.models.weights import fingerprint
 from locant.queries.parallel import ParallelFact, gather_parallel
 from locant.recipes.data import can_be_asked
-from locant.recipes.matrice import SETS, Plan, run_matrice
+from locant.recipes.matrice import SETS, Plan, edited, run_matrice
 from locant.recipes.matrice.changes import changes, trials
 from locant.recipes.matrice.counted import layer_rows, size_rows
 from locant.recipes.matrice.edited import best_size, edit, sweep
@@ -307,6 +307,21 @@ def test_all_that_is_taught_trains_as_many_parameters_but_for_all_neurons_and_ad
     trained = dict(injected.group_by("set").agg(pl.col("parameters").first()).iter_rows())
     assert trained["matrice"] == trained["random 1"] == trained["own of the language"]
     assert trained["all neurons"] > 10 * trained["matrice"]
+    assert trained["LoRA"] == pytest.approx(trained["matrice"], abs=(192 + 640) / 2)  # half of one adapter
+
+
+def test_adapters_stand_in_the_layers_in_which_the_set_has_most_neurons(
+    asked: list[Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = locant.load("almanac")
+    change = next(one for one in trials(lm, asked, 0) if len(one.asked.known) == 3)
+    sets, given = sets_of(lm, change.asked), []
+    adapters = edited.lora_tuned
+    monkeypatch.setattr(edited, "lora_tuned", lambda *a, **k: (given.append(k["layers"]), adapters(*a, **k))[1])
+    edited.inject(lm, change, sets, replace(PLAN, steps=1))
+    counts = sets["matrice"].units[:, 0].bincount(minlength=lm.layers).tolist()
+    assert sorted(given[0]) == [layer for layer, count in enumerate(counts) if count]
+    assert [counts[layer] for layer in given[0]] == sorted(filter(None, counts), reverse=True)
 
 
 def test_a_new_fact_is_taught_in_a_language_that_does_not_know_it_and_is_its_own_answer(run: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 from jaxtyping import Float
@@ -113,16 +114,14 @@ def _injected(
     rows: list[Row] = []
     for source in sources:
         asked = [replace(one, answer=change.new[source], alternatives=()) for one in change.asked.locate[source]]
-        parameters = 0
+        size = None
         for name in (MATRICE, OWN + source, *_draws(sets, 1), ALL_NEURONS, LORA):
             if name not in (ALL_NEURONS, LORA) and not len(sets.get(name, ())):
                 continue  # languages agree on no neuron, or nothing was located in this one
-            if name == LORA and not parameters:
-                continue
-            with _taught(lm, asked, sets, name, parameters, plan) as tuning:
+            with _taught(lm, asked, sets, name, size, plan) as tuning:
                 made = {"parameters": tuning.parameters, "steps": tuning.steps, "loss": tuning.losses[-1]}
                 rows += [row | made for row in read.rows(source=source, set=_label(name), kind=kind)]
-            parameters = parameters or tuning.parameters
+            size = size or _Size(tuning.parameters, _layers(sets.get(name)))
     return pl.DataFrame(rows)
 
 
@@ -135,14 +134,30 @@ def _label(name: str) -> str:
     return OWN_HERE if name.startswith(OWN) else name
 
 
+@dataclass(frozen=True)
+class _Size:
+    """What adapters are to be like: the parameters of a set, and its layers, those of most neurons first."""
+
+    parameters: int
+    layers: Sequence[int]
+
+
+def _layers(chosen: Selection | None) -> list[int]:
+    """A set's layers, those of most neurons first, and of equal ones the last."""
+    counts = Counter(chosen.units[:, 0].tolist()) if chosen is not None else {}
+    return sorted(counts, key=lambda layer: (-counts[layer], -layer))
+
+
 @contextmanager
 def _taught(
-    lm: LanguageModel, lessons: Sequence[Query], sets: Sets, name: str, parameters: int, plan: Plan
+    lm: LanguageModel, lessons: Sequence[Query], sets: Sets, name: str, size: _Size | None, plan: Plan
 ) -> Iterator[Tuning]:
     settings = {"steps": plan.steps, "rate": plan.rate, "stop_at": 0.05, "seed": plan.seed}
     changed: AbstractContextManager[Tuning]
     if name == LORA:
-        changed = lora_tuned(lm, lessons, parameters=parameters, **settings)  # type: ignore[arg-type]
+        assert size is not None  # of all neurons, if of nothing else
+        like = {"parameters": size.parameters, "layers": size.layers}
+        changed = lora_tuned(lm, lessons, **like, **settings)  # type: ignore[arg-type]
     else:
         target = "ffn" if name == ALL_NEURONS else sets[name]
         # As many steps at the same rate would throw a whole network about
