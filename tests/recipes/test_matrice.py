@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -56,7 +56,7 @@ TABLES = {
 def facts() -> tuple[ParallelFact, ...]:
     return select_parallel(
         locant.load("almanac"), "almanac", LANGUAGES, relations=["capital", "invented_continent"], limit=8, wordings=4
-    )
+    ).facts
 
 
 def run_into(folder: Path, plan: Plan = PLAN, **more: object) -> Path:
@@ -542,6 +542,10 @@ class Stopped(Exception):
     """Someone pulled the plug."""
 
 
+def stop(what: str, units: int) -> Callable[[int], None]:
+    raise Stopped
+
+
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_where_it_stopped_and_ends_in_the_same_tables(run: Path, tmp_path: Path) -> None:
     def say(what: str, units: int):
@@ -634,6 +638,38 @@ def test_facts_are_drawn_from_those_taught_everywhere_and_those_taught_somewhere
     assert 0 < sum(taught) < len(taught)
     assert all(one.languages == LANGUAGES for one in facts())
     assert all(len(asked) == 4 for one in facts() for asked in one.queries.values())
+
+
+def asked_of(place: str, answer: str, prompts: Sequence[str], language: str) -> list[dict[str, str]]:
+    return [
+        {"uid": f"{place}/{language}/{number}", "prompt": prompt, "answer": answer, "fact": place, "relation": "r",
+         "language": language, "subject": place, "object": answer}
+        for number, prompt in enumerate(prompts)
+    ]  # fmt: skip
+
+
+def test_queries_that_say_their_own_answer_are_dropped_and_counted(tmp_path: Path) -> None:
+    lm = locant.load("almanac")
+    fair, leaked = ["In Egypt one comes to", "The heart of Egypt is"], "Cairo is in Egypt; its capital is"
+    rows = []
+    for language in ("en", "fr"):
+        rows += asked_of("Egypt", "Cairo", [*fair, leaked], language)
+        rows += asked_of("Cairo", "Cairo", fair, language)  # in the subject
+        rows += asked_of("Nile", "Cairo", [fair[0], leaked], language)  # one other is too few
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    select = partial(select_parallel, lm, str(tmp_path / "all.jsonl"), ("en", "fr"), known_in=0)
+    found = select()
+    assert [one.uid for one in found.facts] == ["Egypt"]
+    assert {query.prompt for queries in found.facts[0].queries.values() for query in queries} == set(fair)
+    assert found.dropped == {"answer in subject": 4, "answer in prompt": 4, "facts of too few others": 2}
+    everything = select(keep_leaked=True)
+    assert [len(one.queries["en"]) for one in everything.facts] == [3, 2, 2] and not everything.dropped
+
+
+def test_what_was_dropped_is_in_the_manifest(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        run_into(tmp_path / "run", dropped={"answer in prompt": 3}, say=stop)
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["dropped"] == {"answer in prompt": 3}
 
 
 def test_data_with_one_wording_are_told_what_has_more(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ class Truth:
         held_out: without neurons located in all languages but the one that is read.
         another: without the set of another fact.
         taught: whether the run knows where facts were taught.
+        dropped: what was not asked.
         hostile: put into every name and text but those of languages.
     """
 
@@ -53,6 +54,7 @@ class Truth:
     languages: Sequence[str] = ("en", "fr", "zh")
     facts: int = 7
     empty: Sequence[str] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
     hostile: str = ""
     status: str = "complete"
     seed: int = 0
@@ -105,7 +107,8 @@ def _manifest(truth: Truth) -> Row:
         "package": "0.1.0", "source": "bmlama53" + truth.hostile,
         "drawn": {"languages": list(truth.languages), "relations": ["capital"], "limit": None, "wordings": 4,
                   "known_in": None, "form": "cloze"},
-        "languages": list(truth.languages), "data": "b36a51033c02", "settings": settings, "status": truth.status,
+        "languages": list(truth.languages), "dropped": dict(truth.dropped), "data": "b36a51033c02",
+        "settings": settings, "status": truth.status,
     }  # fmt: skip
 
 

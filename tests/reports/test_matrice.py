@@ -180,6 +180,15 @@ def test_what_is_said_anew_is_what_the_recipes_own_summary_says(folder):
         assert found.new(name, where) == Interval(pytest.approx(mean), pytest.approx(low), pytest.approx(high), n)
 
 
+def test_what_was_not_asked_is_said_where_it_is_told(page, tmp_path):
+    dropped = {"answer in subject": 1, "answer in prompt": 1200, "facts of too few others": 1}
+    said = "Not asked: 1,201 queries of the data that say their own answer (1 in the subject, 1,200 in the prompt)"
+    html = page_of(made(tmp_path / "some", dropped=dropped, facts=3))
+    assert f"{said}, and 1 fact that had too few others." in html
+    none = page_of(made(tmp_path / "none", dropped=dict.fromkeys(dropped, 0), facts=3))
+    assert "Not asked: 0 queries of the data that say their own answer." in none and "Not asked" not in page
+
+
 def test_sizes_verdicts_and_squares_are_those_of_the_tables(folder, page):
     stability = pl.read_parquet(folder / "tables" / "stability.parquet")
     first = next(agreement_rows(stability, Plan()))

@@ -46,6 +46,7 @@ def matrice(
     form: Annotated[str, typer.Option(help="Of templates with a blank: object-final, or blank (for any).")] = (
         "object-final"
     ),
+    keep_leaked: Annotated[bool, typer.Option("--keep-leaked", help="Ask also what says its own answer.")] = False,
     localizer: Annotated[str, typer.Option(help="How neurons are scored: see 'locant methods'.")] = "dai",
     setting: Annotated[list[str] | None, typer.Option(help="Of the localizer, e.g. dai.steps=20.")] = None,
     lambda_q: Annotated[float, typer.Option(help="Price of disagreement between wordings.")] = 1.0,
@@ -111,9 +112,20 @@ def matrice(
             "wordings": wordings,
             "known_in": known_in,
             "form": form,
+            "keep_leaked": keep_leaked,
         }
-        facts = select_parallel(lm, data, **drawn, seed=seed)
+        asked = select_parallel(lm, data, **drawn, seed=seed)
     taught = taught_in() if data == "almanac" else None
     with stages() as say:
-        run_matrice(lm, facts, out_folder, plan, source=data, drawn=drawn, taught=taught, say=say)
+        run_matrice(
+            lm,
+            asked.facts,
+            out_folder,
+            plan,
+            source=data,
+            drawn=drawn,
+            dropped=asked.dropped,
+            taught=taught,
+            say=say,
+        )
     show(out_folder, as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -18,6 +18,7 @@ from locant.queries.bmlama import read_bmlama
 from locant.queries.mlama import FORMS, read_mlama
 from locant.queries.parallel import ParallelFact, gather_parallel
 from locant.queries.paraphrases import read_paraphrases
+from locant.queries.quality import drop_leaked
 from locant.recipes.data import can_be_asked
 from locant.types import Query
 
@@ -27,6 +28,20 @@ SOURCES = (
 )
 LEAST = 2
 """Wordings of a fact in each language: one to locate with, one to judge by."""
+FEW = "facts of too few others"
+"""What `Selected.dropped` calls facts that are not asked for want of queries that do not say their own answer."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a run asks, and what it does not ask.
+
+    Attributes:
+        dropped: how many queries say their own answer, by where they do, and how many facts had too few others.
+    """
+
+    facts: tuple[ParallelFact, ...]
+    dropped: Mapping[str, int]
 
 
 def read_parallel(
@@ -78,8 +93,9 @@ def select_parallel(
     wordings: int | None = None,
     known_in: int = 1,
     form: str = "object-final",
+    keep_leaked: bool = False,
     seed: int = 0,
-) -> tuple[ParallelFact, ...]:
+) -> Selected:
     """Read facts in several languages, keep what can be asked of a model, and draw from them.
 
     Args:
@@ -88,6 +104,7 @@ def select_parallel(
             were taught and facts that some were); None for all.
         wordings: queries of each fact in each language at most, drawn at random; None for all.
         known_in: languages, at least, in which the model answers most of a fact's locating queries; 0 for any fact.
+        keep_leaked: ask also what says its own answer (see `drop_leaked`): that may be copied, and need not be known.
 
     Raises:
         UnknownName: nothing is left, or fewer than two languages are asked for; and as `read_parallel` does.
@@ -98,8 +115,8 @@ def select_parallel(
     if len(set(languages)) < 2:
         raise UnknownName(f"languages are compared: name two or more, not {', '.join(languages) or 'none'}")
     queries = read_parallel(source, lm.architecture.kind, languages, relations=relations, form=form)
-    askable = (one for one in queries if can_be_asked(lm, one))
-    facts = [_drawn(one, wordings, seed) for one in gather_parallel(askable, languages, least=LEAST)]
+    asked = _gathered([one for one in queries if can_be_asked(lm, one)], languages, keep_leaked)
+    facts = [_drawn(one, wordings, seed) for one in asked.facts]
     order = _in_turn(facts, taught_in() if source == "almanac" else {}, seed)
     wanted = len(facts) if limit is None else limit
     found = set(islice((one.uid for one in order if known_in == 0 or len(known(lm, one)) >= known_in), wanted))
@@ -114,7 +131,7 @@ def select_parallel(
             f"of {len(facts)} facts of {source} the model answers none in {known_in} of {', '.join(languages)}; "
             "take other data, another model, or fewer languages with --known-in"
         )
-    return tuple(one for one in facts if one.uid in found)
+    return replace(asked, facts=tuple(one for one in facts if one.uid in found))
 
 
 def known(lm: LanguageModel, fact: ParallelFact) -> tuple[str, ...]:
@@ -150,6 +167,16 @@ def taught_in() -> dict[str, tuple[str, ...]]:
 @cache
 def _of_the_almanac(language: str) -> tuple[Query, ...]:
     return almanac.queries(language=language, taught=None)
+
+
+def _gathered(queries: Sequence[Query], languages: Sequence[str], keep_leaked: bool) -> Selected:
+    """The facts that have enough queries in every language, without those queries that say their own answer."""
+    if keep_leaked:
+        return Selected(gather_parallel(queries, languages, least=LEAST), {})
+    fair = drop_leaked(queries)
+    left = gather_parallel(fair.queries, languages, least=LEAST)
+    lost = len(gather_parallel(queries, languages, least=LEAST)) - len(left)
+    return Selected(left, {**fair.dropped, FEW: lost})
 
 
 def _in_turn(

@@ -54,6 +54,7 @@ def run_matrice(
     *,
     source: str,
     drawn: Mapping[str, object] | None = None,
+    dropped: Mapping[str, int] | None = None,
     taught: Mapping[str, Sequence[str]] | None = None,
     say: Say = lambda what, units: lambda done: None,
 ) -> Path:
@@ -63,6 +64,7 @@ def run_matrice(
         facts: of two relations or more, with two wordings or more in the same languages.
         source: where the facts come from, for the manifest.
         drawn: and how they were drawn from it (settings of `select_parallel`).
+        dropped: how many queries and facts were not asked, by why; as `select_parallel` says.
         taught: by fact, the languages it was taught in, where that is known.
         say: for progress.
 
@@ -76,7 +78,8 @@ def run_matrice(
     """
     _refuse(lm, facts, plan)
     run = RunFolder(folder)
-    manifest = _manifest(lm, facts, plan, {"source": source, "drawn": dict(drawn or {})})
+    place = {"source": source, "drawn": dict(drawn or {}), "dropped": dict(dropped or {})}
+    manifest = _manifest(lm, facts, plan, place)
     run.check(manifest)
     run.open(manifest)
     work = _Work(lm, facts, plan, run, manifest, taught or {}, say)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from locant.reports.blocks import Block, Section, absent, as_table, caption, plot
+from locant.recipes.parallel import FEW
+from locant.reports.blocks import Block, Section, absent, as_table, caption, plot, some
 from locant.reports.matrice.figures import Length, lengths
 from locant.reports.matrice.run import Run
 from locant.reports.numbers import count, portion
@@ -43,7 +44,7 @@ def _block(run: Run) -> Block:
         "Share of the judging queries whose right answer is the model’s first choice. A fact is known in a language "
         "if most of the locating queries are answered right, a half that judges nothing: only such languages locate, "
         "and only facts known in two languages or more are located. Means over facts with 95% bootstrap intervals; "
-        f"languages are each other’s control. {_spread(run, facts)}"
+        f"languages are each other’s control. {_spread(run, facts)}{_dropped(run)}"
     )
     best, worst = bars[0], bars[-1]
     heading = f"{best.text} of the queries are answered right in {best.row}"
@@ -57,6 +58,25 @@ def _block(run: Run) -> Block:
 
 def _known_in(facts: pl.DataFrame, language: str) -> int:
     return int(facts["known"].list.contains(language).sum())
+
+
+def _dropped(run: Run) -> str:
+    """How many queries were not asked because they say their own answer; nothing, of a run that does not tell."""
+    given = run.manifest.get("dropped")
+    if not isinstance(given, Mapping) or not given:
+        return ""
+    counts = {str(name): int(number) for name, number in given.items()}
+    lost = counts.pop(FEW, 0)
+    parts = ", ".join(
+        f"{count(number)} {name.replace('answer in', 'in the')}" for name, number in counts.items() if number
+    )
+    said = f" Not asked: {_queries(sum(counts.values()))} of the data that say their own answer"
+    said += f" ({parts})" if parts else ""
+    return f"{said}, and {some(lost, 'fact')} that had too few others." if lost else f"{said}."
+
+
+def _queries(number: int) -> str:
+    return f"{count(number)} {'query' if number == 1 else 'queries'}"
 
 
 def _spread(run: Run, facts: pl.DataFrame) -> str:
