@@ -143,7 +143,7 @@ def suppressed(lm: LanguageModel, one: Asked, plan: Plan) -> pl.DataFrame:
     if len(one.known) < 2:
         texts, numbers = dict.fromkeys(NAMES, pl.String()), dict.fromkeys(NUMBERS, pl.Float64())
         return pl.DataFrame(schema=pl.Schema([*texts.items(), *numbers.items()]))
-    found, _ = parted(locate(lm, one, neurons(lm, 99, 1), plan))
+    found = parted(locate(lm, one, neurons(lm, 99, 1), plan)).neurons
     sets = sets_in(found, [one], (lm.layers, lm.neurons), lm.provenance("planted", {}))[one.fact.uid]
     return touch(lm, one, {}, sets)
 

@@ -34,6 +34,7 @@ from locant.recipes.matrice.counted import layer_rows, size_rows
 from locant.recipes.matrice.edited import best_size, edit, sweep
 from locant.recipes.matrice.located import Asked, locate, part, parted, sets_in, with_peers
 from locant.recipes.matrice.overlap import overlap_rows
+from locant.recipes.matrice.passing import agreeing_rows
 from locant.recipes.matrice.plan import OTHERS, OWN, control_of, kind_of
 from locant.recipes.matrice.sharing import sharing_rows, verdict, verdict_rows
 from locant.recipes.matrice.touched import touch, unrelated
@@ -48,7 +49,7 @@ PLAN = Plan(
 TABLES = {
     "answers", "facts", "known", "neurons", "stability", "agreement", "layers", "overlap", "costs", "touched",
     "changes", "transfer", "sharing", "verdicts", "enhanced", "recovery", "edited", "matrix", "injected", "injection",
-    "degenerate", "checking", "located", "sizes", "datasheet", "left_out", "chosen",
+    "degenerate", "checking", "located", "sizes", "datasheet", "left_out", "chosen", "passing", "agreeing",
 }  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def nothing(lm: LanguageModel) -> Selection:
 
 
 def sets_of(lm: LanguageModel, one: Asked) -> dict[str, Selection]:
-    found, _ = parted(locate(lm, one, nothing(lm), PLAN))
+    found = parted(locate(lm, one, nothing(lm), PLAN)).neurons
     return sets_in(found, [one], (lm.layers, lm.neurons), lm.provenance("hand", {}))[one.fact.uid]
 
 
@@ -218,7 +219,7 @@ def emptied(found: pl.DataFrame) -> pl.DataFrame:
 
 def test_where_languages_agree_on_no_neuron_the_set_is_empty_and_left_out(asked: list[Asked]) -> None:
     lm, one = locant.load("almanac"), next(each for each in asked if len(each.known) == 3)
-    found = emptied(parted(locate(lm, one, nothing(lm), PLAN))[0])
+    found = emptied(parted(locate(lm, one, nothing(lm), PLAN)).neurons)
     assert found.row(0, named=True)["layer"] is None
     sets = sets_in(found, [one], (lm.layers, lm.neurons), lm.provenance("hand", {}))[one.fact.uid]
     assert len(sets["matrice"]) == 0 and len(sets["union"]) == len(sets["random 1"]) == PLAN.size
@@ -420,6 +421,59 @@ def test_two_facts_are_paired_within_their_relation_and_by_the_answers_of_the_ro
         assert row["expected"] == pytest.approx(sum(each_expected) / len(each_expected), abs=0.03)
 
 
+def test_the_neurons_that_pass_are_those_that_were_counted(run: Path) -> None:
+    """Above the share of the plan they are the counts of the sets, fact by fact and for every number of languages."""
+    passing = table(run, "passing")
+    assert passing["ratio"].min() >= 0.1 and passing["ratio"].max() == 1.0  # type: ignore[operator]
+    assert set(passing.group_by("fact", "language").agg(pl.col("ratio").max())["ratio"]) == {1.0}
+    times = passing.filter(pl.col("ratio") > PLAN.share).group_by("fact", "layer", "neuron").len()
+    counted = table(run, "stability").filter(pl.col("what") == "agreement")
+    assert len(counted)
+    for row in counted.iter_rows(named=True):
+        own = times.filter((pl.col("fact") == row["fact"]) & (pl.col("len") >= row["least"]))
+        assert len(own) == row["value"]
+
+
+Agreeing = dict[tuple[object, ...], float]
+
+
+def agreeing(asked: Sequence[Asked], passing: Sequence[tuple[str, str, int, float]]) -> Agreeing:
+    names = {"fact": pl.String, "language": pl.String, "neuron": pl.Int64, "ratio": pl.Float64}
+    found = pl.DataFrame(list(passing), schema=names, orient="row").with_columns(layer=pl.lit(0))
+    rows = agreeing_rows(found, asked, replace(PLAN, draws=200))
+    return {(row["share"], row["least"], row["of"]): float(str(row["mean"])) for row in rows}
+
+
+def test_what_agrees_by_chance_is_what_several_facts_have_in_common(asked: list[Asked]) -> None:
+    """One neuron is every fact's in every language, a second a fact's own in two, and a third passes in one."""
+    some = [replace(one, known=("en", "fr", "zh")) for one in asked if one.fact.relation == "capital"]
+    passing = []
+    for place, one in enumerate(some):
+        for language in LANGUAGES:
+            passing.append((one.fact.uid, language, 0, 1.0))
+        passing += [(one.fact.uid, language, 10 + place, 0.4) for language in ("en", "fr")]
+        passing.append((one.fact.uid, "zh", 20 + place, 0.15))
+    found = agreeing(some, passing)
+    assert [found[0.1, least, "the fact"] for least in (1, 2, 3, None)] == [3, 2, 1, 1]
+    assert [found[0.3, least, "the fact"] for least in (1, 2, 3)] == [2, 2, 1]
+    assert [found[0.5, least, "the fact"] for least in (1, 2, 3)] == [1, 1, 1]
+    assert {found[share, 3, "other facts"] for share in (0.1, 0.2, 0.3, 0.5)} == {1.0}
+    # English and French draw one of the other facts by chance
+    by_chance = 1 / (len(some) - 1)
+    assert found[0.1, 2, "other facts"] == pytest.approx(1 + by_chance, abs=0.08)
+    assert found[0.1, 2, "difference"] == pytest.approx(2 - found[0.1, 2, "other facts"])
+
+
+def test_a_fact_is_held_against_others_only_where_two_are_known_in_each_language(asked: list[Asked]) -> None:
+    three = [one for one in asked if one.fact.relation == "capital"][:3]
+    everywhere = [replace(one, known=LANGUAGES) for one in three]
+    passing = [(one.fact.uid, language, 0, 1.0) for one in three for language in LANGUAGES]
+    assert agreeing(everywhere, passing)[0.1, 3, "other facts"] == 1.0
+    fewer = [*everywhere[:2], replace(three[2], known=("en", "fr"))]
+    assert {least for _, least, _ in agreeing(fewer, passing)} == {1, 2, None}  # the third, in English and French
+    assert agreeing(everywhere[:2], passing) == {}
+
+
 def test_a_set_s_name_without_its_draw_and_the_control_that_has_its_layers() -> None:
     named = {"random 12": "random", "random like union 2": "random like union", "random like x": "random like x"}
     assert {name: kind_of(name) for name in (*named, "own: en")} == {**named, "own: en": "own: en"}
@@ -483,7 +537,7 @@ def verdicts(lm: LanguageModel, fact: ParallelFact) -> dict[str, str]:
     if len(one.known) < 2:
         return {language: "alone" if language in one.known else "absent" for language in one.fact.languages}
     plan = replace(PLAN, size=20, random_sets=1)
-    found, _ = parted(locate(lm, one, nothing(lm), plan))
+    found = parted(locate(lm, one, nothing(lm), plan)).neurons
     sets = sets_in(found, [one], (lm.layers, lm.neurons), lm.provenance("hand", {}))[one.fact.uid]
     touched = touch(lm, one, {}, sets)
     return {str(row["language"]): str(row["verdict"]) for row in sharing_rows(touched, [one], {})}

@@ -29,6 +29,7 @@ class Truth:
             with less uncertainty and the references.
         own, cross: without a language's own neurons, read in that language and in another.
         passing: neurons that pass in all languages of a fact.
+        chance: as many, of those that pass of the fact, are passed if each language's neurons are another fact's.
         here, elsewhere: share of queries that say the new answer after a change, there and in other languages.
         recovered: share of failed queries that come right when scaled.
         kept: Jaccard index of the set with one chosen anew.
@@ -44,6 +45,7 @@ class Truth:
     own: float = -0.6
     cross: float = -0.3
     passing: int = 2
+    chance: float = 0.5
     here: float = 0.9
     elsewhere: float = 0.5
     recovered: float = 0.7
@@ -69,6 +71,7 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
         "known": list(made.known()),
         "neurons": list(made.neurons()),
         "stability": list(made.stability()),
+        "agreeing": list(made.agreeing()),
         "layers": list(made.layers()),
         "overlap": list(made.overlap()),
         "touched": list(made.touched()),
@@ -218,6 +221,19 @@ class _Made:
             ):
                 yield {"fact": fact["fact"], "what": f"{over}: {what}", "least": None,
                        "value": self.near(value, 0.01)}  # fmt: skip
+
+    def agreeing(self) -> Iterator[Row]:
+        """As `stability` has them at the run's share, and fewer the larger the share is."""
+        for share, least in itertools.product((0.1, 0.2, 0.5), (1, 2, 3, None)):
+            facts = [fact for fact in self.located if len(self._of(fact)) >= (least or 2)]
+            if not facts:
+                continue
+            own = [self.truth.passing + 10 * (known - (least or known)) for known in map(len, map(self._of, facts))]
+            mean = float(np.mean(own)) * 0.2 / share
+            for of, value in (("the fact", mean), ("other facts", self.truth.chance * mean),
+                              ("difference", (1 - self.truth.chance) * mean)):  # fmt: skip
+                yield {"share": share, "least": least, "of": of, "mean": value, "low": value - 0.5,
+                       "high": value + 0.5, "n": len(facts)}  # fmt: skip
 
     def layers(self) -> Iterator[Row]:
         for name, layer in itertools.product(("matrice", "union", "own of each language", "random"), range(LAYERS)):

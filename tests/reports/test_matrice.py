@@ -20,7 +20,7 @@ from locant.recipes.matrice import Plan
 from locant.recipes.matrice.counted import agreement_rows
 from locant.recipes.matrice.judged import matrix_rows
 from locant.recipes.matrice.sharing import verdict_rows
-from locant.reports.matrice import answers_of, page_of, sharing, verdicts
+from locant.reports.matrice import agreement, answers_of, page_of, sharing, verdicts
 from locant.reports.matrice.finding import headline
 from locant.reports.matrice.means import reaches
 from locant.reports.matrice.reach import HERE, KNOWN, UNKNOWN, Read, read
@@ -206,6 +206,34 @@ def test_sizes_verdicts_and_squares_are_those_of_the_tables(folder, page):
     mean = edited.group_by("fact").agg(pl.col("says_new").mean())["says_new"].mean()
     figure = json.loads(Elements(page).text("script", id="figure-data")[0])["editing-square-0"]
     assert figure["data"][0]["z"][0][1] == pytest.approx(mean, abs=1e-5)
+
+
+def test_neurons_that_pass_in_several_languages_stand_beside_those_of_several_facts(folder, page):
+    table = pl.read_parquet(folder / "tables" / "agreeing.parquet")
+    figures = json.loads(Elements(page).text("script", id="figure-data")[0])
+    shares = {"agreement-dots": 0.2, "agreement-dots-0": 0.1, "agreement-dots-1": 0.2, "agreement-dots-2": 0.5}
+    for uid, share in shares.items():
+        rows = table.filter((pl.col("share") == share) & pl.col("least").ne_missing(1))
+        for place, of in enumerate(("the fact", "other facts")):
+            drawn = figures[uid]["data"][place]["x"]
+            assert drawn == pytest.approx(rows.filter(pl.col("of") == of)["mean"].to_list(), abs=1e-4)
+    text = answer(folder, "language-agnostic neurons?")[1]
+    said = r"agree on 2\.0 \[.*; as many languages, each of another fact of the relation, on 1\.0 \["
+    assert re.search(said, text)
+
+
+@pytest.mark.parametrize(("chance", "shown"), [(0.5, 3), (1.0, 0)])
+def test_agreement_is_shown_only_where_it_is_more_than_that_of_several_facts(tmp_path, chance, shown):
+    said = f"of one fact than of several is shown at {shown} of 3 shares"
+    assert said in findings(made(tmp_path, chance=chance), agreement)
+
+
+def test_neurons_that_were_not_held_against_other_facts_are_still_counted(folder, tmp_path):
+    run = made(tmp_path, empty=("agreeing",))
+    assert findings(run, agreement).startswith("A fact has 18.7 neurons that pass in one language or more; in 0%")
+    assert "of another fact of the relation, on" not in answer(run, "language-agnostic neurons?")[1]
+    html = page_of(run)
+    assert 'id="agreement-dots"' in html and "agreement-dots-0" not in html
 
 
 def test_cells_are_written_in_percent_and_one_that_was_not_measured_stays_empty():

@@ -29,6 +29,7 @@ from locant.recipes.matrice.judged import answer_rows, change_rows, matrix_rows,
 from locant.recipes.matrice.located import Asked, Row, Sets, known_rows, locate, part, parted, sets_in, with_peers
 from locant.recipes.matrice.overlap import overlap_rows
 from locant.recipes.matrice.paired import check, pair
+from locant.recipes.matrice.passing import agreeing_rows
 from locant.recipes.matrice.plan import SETS, Plan
 from locant.recipes.matrice.sharing import sharing_rows, verdict_rows
 from locant.recipes.matrice.speaking import language_neurons
@@ -164,10 +165,13 @@ class _Work:
         shared = [one for one in asked if len(one.known) > 1]
         speaking = self._speaking()
         units = [Unit(one.fact.uid, partial(locate, self.lm, one, speaking, self.plan)) for one in shared]
-        found, drawn = parted(self._fill("located", units, "locating"))
+        located = parted(self._fill("located", units, "locating"))
+        found = located.neurons
         self._save("neurons", found)
-        self._save("stability", drawn)
-        self._save("agreement", list(agreement_rows(drawn, self.plan)))
+        self._save("stability", located.stability)
+        self._save("passing", located.passing)
+        self._save("agreement", list(agreement_rows(located.stability, self.plan)))
+        self._save("agreeing", list(agreeing_rows(located.passing, asked, self.plan)))
         self._save("sizes", list(size_rows(found, self.plan)))
         grid = (self.lm.layers, self.lm.neurons)
         sets = sets_in(found, asked, grid, self.lm.provenance(self.plan.localizer, dict(self.plan.settings)))

@@ -8,7 +8,8 @@ from random import Random
 
 from locant.errors import BadQuery
 from locant.models import LanguageModel
-from locant.recipes.matrice.located import Asked, Sets, random_of
+from locant.recipes.matrice.chosen import random_of
+from locant.recipes.matrice.located import Asked, Sets
 from locant.recipes.matrice.plan import MATRICE, RANDOM, Plan
 from locant.recipes.matrice.touched import Unrelated, unrelated
 from locant.selections.share import at_most, union

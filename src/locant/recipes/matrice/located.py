@@ -17,17 +17,13 @@ from locant.errors import UnknownName
 from locant.evaluations import read_answers
 from locant.models import LanguageModel
 from locant.queries.parallel import ParallelFact
-from locant.recipes.matrice.plan import LIKE_UNION, MATRICE, OTHERS, OWN, PEER, PEER_OWN, RANDOM, Plan
+from locant.recipes.matrice.chosen import agnostic, choose
+from locant.recipes.matrice.plan import MATRICE, OWN, PEER, PEER_OWN, SHARES, Plan
 from locant.recipes.parallel import halves
-from locant.selections.across_languages import agreed, agreement_sizes, language_agnostic
-from locant.selections.random_sets import random_like
-from locant.selections.share import at_most
+from locant.selections.across_languages import agreement_sizes
 from locant.selections.stability import stability
 from locant.selections.uncertainty import (
-    RULES,
-    LanguageScores,
     by_language,
-    over_languages,
     over_queries,
     probability_weights,
     top1_weights,
@@ -93,8 +89,8 @@ def locate(lm: LanguageModel, asked: Asked, speaking: Selection | None, plan: Pl
         speaking: the strongest language neurons of the model, in order of strength; None where there are none.
 
     Returns:
-        A row for each neuron of each set, one without a neuron for an empty set; and rows of `stability_rows`,
-        which have a `what`. `parted` tells them apart.
+        A row for each neuron of each set, one without a neuron for an empty set; rows of how stable it is and of the
+        neurons that pass in each language, which have a `what`. `parted` tells them apart.
     """
     started = time.perf_counter()
     queries = [query for language in asked.known for query in asked.locate[language]]
@@ -102,7 +98,7 @@ def locate(lm: LanguageModel, asked: Asked, speaking: Selection | None, plan: Pl
     scores, weights = _by_language(lm, asked, found.scores, found.answer_prob, plan)
     seconds = time.perf_counter() - started
     joined = over_queries(scores, weights)
-    sets = _sets(scores, weights, joined, queries, speaking, plan)
+    sets = choose(scores, weights, joined, queries, speaking, plan)
     own = by_language(joined, plan.lambda_q)
     passed = (own > plan.share * own.amax(dim=(1, 2), keepdim=True)).sum(dim=0)
     grids = dict(zip(("within", "between", "languages"), (*variance_parts(joined), passed), strict=True))
@@ -112,21 +108,43 @@ def locate(lm: LanguageModel, asked: Asked, speaking: Selection | None, plan: Pl
     stable = pl.DataFrame(
         list(_stability_rows(scores, weights, own, queries, plan)), schema_overrides={"least": pl.Int64}
     )
-    both = pl.concat([neurons, stable], how="diagonal")
-    return both.select(pl.lit(asked.fact.uid).alias("fact"), pl.all())
+    passing = _passing(own, joined.languages, min(*SHARES, plan.share))
+    everything = pl.concat([neurons, stable, passing], how="diagonal")
+    return everything.select(pl.lit(asked.fact.uid).alias("fact"), pl.all())
 
 
-def parted(found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The neurons and the stability that `locate` found."""
+@dataclass(frozen=True)
+class Located:
+    """What `locate` found of some facts.
+
+    Attributes:
+        neurons: of every set.
+        stability: of the choice, and how many neurons pass in so many languages.
+        passing: the neurons that pass in each language, with the ratio of their score there to its highest.
+    """
+
+    neurons: pl.DataFrame
+    stability: pl.DataFrame
+    passing: pl.DataFrame
+
+
+def parted(found: pl.DataFrame) -> Located:
+    """The tables that `locate` wrote as one."""
     if not len(found):
-        return found, found
-    stability = ["what", "least", "value"]
-    return (
-        found.filter(pl.col("what").is_null()).drop(stability),
-        found.filter(pl.col("what").is_not_null()).select("fact", *stability),
+        return Located(found, found, found)
+    stability, passing = ["what", "least", "value"], ["language", "ratio"]
+    what = pl.col("what")
+    return Located(
+        found.filter(what.is_null()).drop(*stability, *passing),
+        found.filter(what.is_not_null() & (what != PASSING)).select("fact", *stability),
+        found.filter(what == PASSING).select("fact", "language", "layer", "neuron", "ratio"),
     )
 
 
+PASSING = "passing"
+_PASSING = {
+    "what": pl.String, "language": pl.String, "layer": pl.Int64, "neuron": pl.Int64, "ratio": pl.Float64,
+}  # fmt: skip
 _NEURON = {
     "layer": pl.Int64, "neuron": pl.Int64, "weight": pl.Float64, "within": pl.Float64, "between": pl.Float64,
     "languages": pl.Int64,
@@ -142,6 +160,20 @@ def _neuron_rows(name: str, chosen: Selection, grids: Mapping[str, Num[Tensor, "
         yield {"set": name, "layer": layer, "neuron": neuron, "weight": weight, **about}
 
 
+def _passing(own: Float[Tensor, "language layer neuron"], languages: Sequence[str], share: float) -> pl.DataFrame:
+    """The neurons of each language whose score is more than a share of its highest; none, of one without credit."""
+    tables = [pl.DataFrame(schema=_PASSING)]
+    for language, scores in zip(languages, own, strict=True):
+        highest = scores.max()
+        layer, neuron = (scores > share * highest).nonzero().T
+        ratio = scores[layer, neuron] / highest
+        columns = {"layer": layer.numpy(), "neuron": neuron.numpy(), "ratio": ratio.numpy()}
+        tables.append(
+            pl.DataFrame(columns).select(pl.lit(PASSING).alias("what"), pl.lit(language).alias("language"), pl.all())
+        )
+    return pl.concat(tables)
+
+
 def _stability_rows(
     scores: Mapping[str, Tensor],
     weights: Mapping[str, Tensor] | None,
@@ -152,7 +184,7 @@ def _stability_rows(
     """How many neurons pass in at least r languages, and how the chosen set outlives other queries and languages."""
     for least, size in enumerate(agreement_sizes(own, plan.share), start=1):
         yield {"what": "agreement", "least": least, "value": float(size)}
-    choose = partial(_agnostic, queries=queries, plan=plan)
+    choose = partial(agnostic, queries=queries, plan=plan)
     for over in ("queries", "languages"):
         try:
             one = stability(scores, choose, weights=weights, over=over, draws=plan.draws, seed=plan.seed)
@@ -217,60 +249,6 @@ def _by_language(
         parts = dict(zip(asked.known, answer_prob.split(counts), strict=True))
         return own, {language: probability_weights(each) for language, each in parts.items()}
     return own, {language: top1_weights(read_answers(lm, asked.locate[language]).rank) for language in asked.known}
-
-
-def _sets(
-    scores: Mapping[str, Tensor],
-    weights: Mapping[str, Tensor] | None,
-    joined: LanguageScores,
-    queries: Sequence[Query],
-    speaking: Selection | None,
-    plan: Plan,
-) -> dict[str, Selection]:
-    own, size = by_language(joined, plan.lambda_q), plan.size
-    first = over_queries({language: each[:1] for language, each in scores.items()})
-    take = partial(language_agnostic, queries=queries, size=size)
-    score = partial(over_languages, rule=plan.rule)
-    sets = {
-        MATRICE: take(score(joined, lambda_q=plan.lambda_q, lambda_l=plan.lambda_l)),
-        "no query term": take(score(joined, lambda_q=0.0, lambda_l=plan.lambda_l)),
-        "no language term": take(score(joined, lambda_q=plan.lambda_q, lambda_l=0.0)),
-        "no uncertainty": take(score(joined, lambda_q=0.0, lambda_l=0.0)),
-        **{
-            f"by {name}": take(over_languages(joined, lambda_q=plan.lambda_q, lambda_l=plan.lambda_l, rule=name))
-            for name in RULES
-            if name != plan.rule
-        },
-        "one query": take(score(first, lambda_q=plan.lambda_q, lambda_l=plan.lambda_l)),
-        "intersection": agreed(own, queries, least=1, share=plan.share, size=size),
-        "union": take(own.amax(dim=0)),
-    }
-    if speaking is not None:
-        sets["language neurons"] = at_most(speaking, size)
-    for language, each in zip(joined.languages, own, strict=True):
-        sets[OWN + language] = take(each)
-        others = {name: rest for name, rest in scores.items() if name != language}
-        kept = None if weights is None else {name: weights[name] for name in others}
-        sets[OTHERS + language] = _agnostic(others, kept, queries=queries, plan=plan)
-    for draw in range(plan.random_sets):
-        # Where languages agree on no neuron, the controls of other experiments are still needed
-        matched = sets[MATRICE] if len(sets[MATRICE]) else sets["union"]
-        sets[f"{RANDOM} {draw + 1}"] = random_of(matched, plan.seed, draw)
-        sets[f"{LIKE_UNION} {draw + 1}"] = random_of(sets["union"], plan.seed, draw)
-    return sets
-
-
-def _agnostic(
-    scores: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None, *, queries: Sequence[Query], plan: Plan
-) -> Selection:
-    joined = over_queries(scores, weights)
-    found = over_languages(joined, lambda_q=plan.lambda_q, lambda_l=plan.lambda_l, rule=plan.rule)
-    return language_agnostic(found, queries, size=plan.size)
-
-
-def random_of(chosen: Selection, seed: int, draw: int = 0) -> Selection:
-    """Random neurons of the same layers, another draw for every fact."""
-    return random_like(chosen, seed, f"{chosen.queries[0].fact.uid}/{draw}")
 
 
 def known_rows(asked: Sequence[Asked], taught: Mapping[str, Sequence[str]]) -> Iterator[Row]:

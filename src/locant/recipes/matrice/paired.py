@@ -15,7 +15,8 @@ from locant.evaluations.degenerate import DegeneratePairs, degenerate_pairs
 from locant.evaluations.fact_checking import best_threshold, check_facts, relation_neurons, scores_by_set
 from locant.evaluations.statements import Statement, statements
 from locant.models import LanguageModel
-from locant.recipes.matrice.located import Asked, Row, Sets, random_of
+from locant.recipes.matrice.chosen import random_of
+from locant.recipes.matrice.located import Asked, Row, Sets
 from locant.recipes.matrice.plan import MATRICE, OWN, Plan
 
 LEAST = 3

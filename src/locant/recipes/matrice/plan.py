@@ -16,6 +16,8 @@ FACTORS = (1.5, 2.0, 3.0, 5.0)
 """By which located neurons are scaled where a known fact's query fails."""
 LAMBDAS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Sizes of an update that are tried, in lengths of the value vector."""
+SHARES = (0.1, 0.2, 0.3, 0.5)
+"""Of a language's highest score, for which it is counted in how many languages neurons pass; and the plan's own."""
 MATRICE = "matrice"
 ABLATIONS = ("no query term", "no language term", "no uncertainty", "one query")
 """The set without part of its uncertainty."""

@@ -1,4 +1,4 @@
-"""Are there neurons that hold a fact in every language? What they do, and in how many languages neurons pass."""
+"""Are there neurons that hold a fact in every language? What they do there, in all languages and in each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import polars as pl
 from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
 from locant.reports.finding import SMALL
-from locant.reports.matrice.figures import Length, dots, lengths
+from locant.reports.matrice import agreement
+from locant.reports.matrice.figures import dots
 from locant.reports.matrice.means import LEAST, beyond, gap_of, of_set, side
 from locant.reports.matrice.names import LIKE_UNION, MATRICE, OTHERS, PEER, RANDOM, one_of
 from locant.reports.matrice.run import Run
-from locant.reports.numbers import change, count, points, portion, relative
+from locant.reports.numbers import change, count, points, relative
 from locant.reports.query_localization.figures import Dot
-from locant.reports.query_localization.means import mean
-from locant.types import Interval
 
 QUESTION = "Are there language-agnostic neurons?"
 ALL = "all languages"
@@ -51,7 +50,7 @@ def answer(run: Run) -> Answer:
         short = PARTLY
     text += " The effect is small." if small else ""
     text += _each_on_its_own(run, shown)
-    return Answer(QUESTION, short, text + _inside(run) + _passing_in_words(run, passing(run)))
+    return Answer(QUESTION, short, text + _inside(run) + agreement.in_words(run))
 
 
 def _each_on_its_own(run: Run, shown: list[str]) -> str:
@@ -98,34 +97,14 @@ def _where(by_language: dict[str, int]) -> str:
     return f" The drop is more than random ones’ in {number}, each by its own interval."
 
 
-def passing(run: Run) -> pl.DataFrame | None:
-    """Of each fact, how many neurons pass in all the languages that it is known in."""
-    sizes = run["stability"].filter((pl.col("what") == "agreement") & pl.col("value").is_finite())
-    if sizes.is_empty():
-        return None
-    most = sizes.filter(pl.col("least") == pl.col("least").max().over("fact"))
-    return most.with_columns(
-        some=(pl.col("value") > 0).cast(pl.Float64), none=(pl.col("value") == 0).cast(pl.Float64)
-    )
-
-
-def _passing_in_words(run: Run, some: pl.DataFrame | None) -> str:
-    if some is None:
-        return " How many neurons pass in all languages was not counted."
-    number, none = mean(some, "value"), mean(some, "none")
-    assert number is not None and none is not None
-    return f" Languages that know a fact agree on {_number(number)} neurons, in {portion(none)} of facts on none."
-
-
 def sections(run: Run) -> Iterator[Section]:
-    """What suppressing the set does by language, and how many neurons pass in so many languages."""
+    """What suppressing the set does, by language; and how many neurons pass in so many languages."""
     if of_set(run.suppressed(), MATRICE) is None:
         why = "The table of suppressed neurons has no rows of the language-agnostic set."
         yield Section("agnostic", "Language-agnostic", {None: absent("No set of neurons was suppressed", why)})
     else:
         yield Section("agnostic", "Language-agnostic", {None: _effects(run)})
-    if passing(run) is not None:
-        yield Section("agreement", "", {None: _sizes(run)})
+    yield from agreement.sections(run)
 
 
 def _effects(run: Run) -> Block:
@@ -182,40 +161,3 @@ def _heading(run: Run) -> str:
     by_language = _by_language(run, rows, MATRICE, RANDOM)
     where = f" in {sum(sign < 0 for sign in by_language.values())} of {len(by_language)} languages"
     return f"{said}, {'more' if side(gap) < 0 else 'less'} than random ones{where if by_language else ''}"
-
-
-def _sizes(run: Run) -> Block:
-    rows = run["stability"].filter((pl.col("what") == "agreement") & pl.col("value").is_finite())
-    bars, table = [], []
-    for least in sorted(rows["least"].drop_nulls().unique().to_list()):
-        own = rows.filter(pl.col("least") == least)
-        found = mean(own, "value")
-        none = mean(own.with_columns((pl.col("value") == 0).cast(pl.Float64)), "value")
-        if found is not None and none is not None:
-            bars.append(Length(f"{least} or more · {found.n}", found, f"{found.mean:.1f}"))
-            table.append((f"{least} or more", _number(found), portion(none), count(found.n)))
-    share = run.settings.get("share")
-    above = f"{share:.0%} of the language’s highest" if isinstance(share, int | float) else "a share of the highest"
-    said = (
-        f"Neurons of a fact that pass in so many languages or more, where passing is a score above {above} in that "
-        "language, less the deviation over its queries. Means over facts, with 95% bootstrap intervals; facts are "
-        "those known in as many languages, so that n, beside the bars, falls downward. Control: the first bar, of "
-        "neurons that pass anywhere. The sets that are compared are cut to one size whatever this share is."
-    )
-    body = plot("agreement-bars", "Bars of neurons by the number of languages they pass in") + caption(said)
-    head = ("passes in languages", "neurons", "facts without any", "facts")
-    figure = lengths(bars, "neurons of a fact", 1.0, tick="~g")
-    some = passing(run)
-    none = mean(some, "none") if some is not None else None
-    heading = f"A fact has {bars[0].text} neurons that pass in one language or more"
-    if none is not None:
-        heading += f"; in {portion(none)} of the facts, none passes in all the languages that know it"
-    body += as_table(head, table)
-    return Block(heading.replace("\u00a0", " "), body, {"agreement-bars": figure})
-
-
-def _number(found: Interval) -> str:
-    """A mean count with its interval."""
-    if found.n == 1:
-        return f"{found.mean:.1f}"
-    return f"{found.mean:.1f}\u00a0[{found.low:.1f},\u00a0{found.high:.1f}]"

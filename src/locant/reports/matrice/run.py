@@ -24,6 +24,7 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "known": {"language": TEXT, "queries": WHOLE, **_MEAN},
     "neurons": {"fact": TEXT, "set": TEXT, "within": REAL, "between": REAL},
     "stability": {"fact": TEXT, "what": TEXT, "least": WHOLE, "value": REAL},
+    "agreeing": {"share": REAL, "least": WHOLE, "of": TEXT, **_MEAN},
     "layers": {"set": TEXT, "layer": WHOLE, "neurons": REAL, "facts": WHOLE},
     "overlap": {"first": TEXT, "second": TEXT, "family": TRUTH, "script": TRUTH, "same_answer": TRUTH, **_MEAN,
                 "expected": REAL, "p": REAL},
