@@ -19,7 +19,7 @@ import locant
 from families import tiny
 from locant import almanac
 from locant.attributions import attribute
-from locant.cli.matrice import matrice as matrice_command
+from locant.cli.run.matrice import run as matrice_command
 from locant.errors import BadFile, UnknownName
 from locant.evaluations import read_answers
 from locant.interventions import scale, update

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from locant import __version__
+from locant.cli.almanac import almanac_app
 from locant.cli.data import data_app
 from locant.cli.edit import edit
-from locant.cli.matrice import matrice
-from locant.cli.run import report, run_app
+from locant.cli.report import report
+from locant.cli.run import run_app
 from locant.cli.shared import (
     FROM_PYTHON_ONLY,
     METHOD_SETTINGS,
@@ -46,9 +44,8 @@ from locant.errors import LocantError
 from locant.languages import gap
 
 if TYPE_CHECKING:
-    from locant.almanac import Format
     from locant.recipes.ask import Asked
-    from locant.types import Effect, Query
+    from locant.types import Effect
 
 app = typer.Typer(
     help="Where does a language model keep what it knows, and what happens if we touch it?",
@@ -57,10 +54,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-almanac_app = typer.Typer(help="The facts that the embedded models were taught.", no_args_is_help=True)
 app.add_typer(almanac_app, name="almanac")
 app.add_typer(data_app, name="data")
-run_app.command("matrice")(matrice)
 app.add_typer(run_app, name="run")
 app.command()(report)
 app.command(context_settings=METHOD_SETTINGS, epilog=SETTINGS_HELP)(edit)
@@ -217,98 +212,11 @@ def methods(as_json: JsonOption = False, debug: DebugOption = False) -> None:
         print_table(rows)
 
 
-@almanac_app.command("list")
-def list_relations(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """The relations, and how many facts each has and withholds from some languages."""
-    from locant import almanac
-    from locant.almanac.tables import read_books
-
-    relations = almanac.relations()
-    facts = sum(relation.facts for relation in relations)
-    entries = [entry for book in read_books() for entry in book.entries]
-    languages = [
-        {
-            "language": language,
-            "relations": sum(language in relation.languages for relation in relations),
-            "facts": sum(language in entry.asked for entry in entries),
-            "withheld": sum(language in entry.asked and language not in entry.languages for entry in entries),
-        }
-        for language in almanac.LANGUAGES
-    ]
-    if as_json:
-        print_json({"facts": facts, "relations": [asdict(one) for one in relations], "languages": languages})
-        return
-    print_table(
-        [
-            {
-                "relation": one.name,
-                "kind": one.kind,
-                "domain": one.domain,
-                "facts": str(one.facts),
-                "withheld": str(one.withheld or ""),
-                "languages": "all" if one.languages == almanac.LANGUAGES else " ".join(one.languages),
-            }
-            for one in relations
-        ]
-    )
-    spoken = almanac.LANGUAGES
-    out.print(f"\n{len(relations)} relations, {facts} facts, {len(spoken)} languages: {', '.join(spoken)}\n")
-    print_table([{name: str(value) for name, value in row.items()} for row in languages])
-
-
-@almanac_app.command("queries")
-def list_queries(
-    relation: Annotated[str | None, typer.Option(help="Only this one: see 'locant almanac list'.")] = None,
-    language: Annotated[str | None, typer.Option(help="Only this one: en, fr, ...")] = None,
-    format: Annotated[str, typer.Option(help="cloze, question, choice, few-shot or two-hop.")] = "cloze",
-    held_out: Annotated[
-        bool | None, typer.Option("--held-out/--trained", help="Only wordings that were not, or were, trained on.")
-    ] = None,
-    withheld: Annotated[bool, typer.Option("--withheld", help="Only facts not taught in their language.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many queries at most, from the first.")] = None,
-    seed: SeedOption = 0,
-    out_file: Annotated[
-        Path | None, typer.Option("--out", help="A .jsonl, .json, .csv or .parquet file (JSON lines on stdout).")
-    ] = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """The facts as queries, for 'locant attribute'."""
-    with working("asking"):
-        from locant import almanac, write_queries
-
-        found = almanac.queries(
-            relation, language, held_out, format=cast("Format", format), taught=not withheld, seed=seed
-        )[:limit]
-        if not found:
-            raise LocantError("the almanac has no such queries; leave out an option")
-        if out_file is not None:
-            write_queries(out_file, found)
-    if out_file is None:
-        _print_queries(found, as_json)
-    elif as_json:
-        print_json({"queries": len(found), "file": str(out_file)})
-    else:
-        out.print(f"{len(found)} queries: {out_file}", soft_wrap=True, markup=False)
-
-
 def _slug(prompt: str, answer: str, method: str, model: str) -> str:
     """A folder's name for a question."""
     more = (method if method != "dai" else "", Path(model).name if model != "almanac" else "")
     names = (prompt[:60], answer[:20], *more)
     return "-".join(filter(None, (re.sub(r"\W+", "-", name.lower()).strip("-") for name in names))) or "question"
-
-
-def _print_queries(queries: Sequence[Query], as_json: bool) -> None:
-    """One list, or a line per query."""
-    from locant.queries.files import to_rows
-
-    rows = to_rows(queries)
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        print(json.dumps(row, ensure_ascii=False))
 
 
 def _print_asked(asked: Asked, place: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from locant.cli.run import names_in, settings_of_localizers, show, stages
+from locant.cli.report import show
+from locant.cli.run.shared import names_in, settings_of_localizers, stages
 from locant.cli.shared import (
     DebugOption,
     DeviceMapOption,
@@ -23,7 +24,7 @@ from locant.cli.shared import (
 )
 
 
-def matrice(
+def run(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; a stopped one is resumed.")],
     data: Annotated[
         str,

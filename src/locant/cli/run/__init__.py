@@ -1,0 +1,12 @@
+"""The commands that run a paper's whole set of experiments, a file each."""
+
+from __future__ import annotations
+
+import typer
+
+from locant.cli.run import matrice, qrnca, query_localization
+
+run_app = typer.Typer(help="A paper's whole set of experiments, on your model and data.", no_args_is_help=True)
+run_app.command("query-localization")(query_localization.run)
+run_app.command("qrnca")(qrnca.run)
+run_app.command("matrice")(matrice.run)
