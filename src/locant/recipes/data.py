@@ -46,13 +46,13 @@ def read_data(
     """
     name, _, place = source.partition(":")
     if source == "almanac":
-        return _of_relations(almanac.queries(language=language), relations, f"the almanac in {language!r}")
+        return of_relations(almanac.queries(language=language), relations, f"the almanac in {language!r}")
     if name == "pararel" and place:
         if language != "en":
             raise UnknownName(f"no language {language!r} in ParaRel; known: en.")
         return read_pararel(place, relations, kind)
     if Path(source).suffix or Path(source).is_file():
-        return _of_relations(_of_language(read_queries(source), language, source), relations, source)
+        return of_relations(_of_language(read_queries(source), language, source), relations, source)
     raise UnknownName(
         f"no data {source!r}; there is almanac, pararel:FOLDER (a copy of ParaRel), "
         "and any file of queries (.jsonl, .json, .csv, .parquet)"
@@ -245,7 +245,12 @@ def can_be_asked(lm: LanguageModel, query: Query) -> bool:
     return True
 
 
-def _of_relations(queries: tuple[Query, ...], relations: Sequence[str] | None, source: str) -> tuple[Query, ...]:
+def of_relations(queries: tuple[Query, ...], relations: Sequence[str] | None, source: str) -> tuple[Query, ...]:
+    """The queries of these relations; all where None are named.
+
+    Raises:
+        UnknownName: the source has no such relation.
+    """
     if relations is None:
         return queries
     there = tuple(dict.fromkeys(one.relation for one in queries if one.relation))

@@ -19,7 +19,7 @@ from locant.queries.mlama import FORMS, read_mlama
 from locant.queries.parallel import ParallelFact, gather_parallel
 from locant.queries.paraphrases import read_paraphrases
 from locant.queries.quality import drop_leaked
-from locant.recipes.data import can_be_asked
+from locant.recipes.data import can_be_asked, of_relations
 from locant.types import Query
 
 SOURCES = (
@@ -80,7 +80,7 @@ def read_parallel(
         queries = (one for one in read_queries(source) if one.language in languages)
     else:
         raise UnknownName(f"no data {source!r}; there is {SOURCES}")
-    return _of_relations(tuple(queries), relations, source)
+    return of_relations(tuple(queries), relations, source)
 
 
 def select_parallel(
@@ -203,13 +203,3 @@ def _drawn(fact: ParallelFact, wordings: int | None, seed: int) -> ParallelFact:
         Random(f"{seed}/{fact.uid}/{language}").shuffle(unique)
         queries[language] = tuple(unique[:wordings])
     return replace(fact, queries=queries)
-
-
-def _of_relations(queries: tuple[Query, ...], relations: Sequence[str] | None, source: str) -> tuple[Query, ...]:
-    if relations is None:
-        return queries
-    there = tuple(dict.fromkeys(one.relation for one in queries if one.relation))
-    for name in relations:
-        if name not in there:
-            raise UnknownName(f"no relation {name!r} in {source}; known: {', '.join(there) or 'none'}.")
-    return tuple(one for one in queries if one.relation in relations)

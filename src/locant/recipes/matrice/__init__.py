@@ -9,7 +9,6 @@ paper's formulas and numbers none were at hand: every choice is a setting of `Pl
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +18,6 @@ import polars as pl
 
 from locant.errors import LocantError, UnknownName
 from locant.models import LanguageModel
-from locant.models.weights import fingerprint
 from locant.queries.datasheet import datasheet
 from locant.queries.parallel import ParallelFact
 from locant.recipes.matrice.changes import SPARED, Change, changes, lessons, to_teach, trials
@@ -34,15 +32,13 @@ from locant.recipes.matrice.plan import SETS, Plan
 from locant.recipes.matrice.sharing import sharing_rows, verdict_rows
 from locant.recipes.matrice.speaking import language_neurons
 from locant.recipes.matrice.touched import Unrelated, enhance_failed, touch, unrelated
+from locant.recipes.work import Data, Say, Work, manifest_of, say_nothing
 from locant.sweeps import RunFolder
-from locant.sweeps.run import Manifest
-from locant.sweeps.units import Unit, fill_table, save_table
+from locant.sweeps.units import Unit
 from locant.types import Selection
 
 __all__ = ["SETS", "Plan", "run_matrice"]
 
-Say = Callable[[str, int], Callable[[int], None]]
-"""Told what begins and how many units it has; returns what is called with the number of units done."""
 TRIED = 5
 """Facts on which the size of an edit is chosen."""
 
@@ -57,7 +53,7 @@ def run_matrice(
     drawn: Mapping[str, object] | None = None,
     dropped: Mapping[str, int] | None = None,
     taught: Mapping[str, Sequence[str]] | None = None,
-    say: Say = lambda what, units: lambda done: None,
+    say: Say = say_nothing,
 ) -> Path:
     """Run every experiment into a folder; what is there already is not computed again.
 
@@ -79,11 +75,11 @@ def run_matrice(
     """
     _refuse(lm, facts, plan)
     run = RunFolder(folder)
-    place = {"source": source, "drawn": dict(drawn or {}), "dropped": dict(dropped or {})}
-    manifest = _manifest(lm, facts, plan, place)
+    data = _data(facts, source, drawn, dropped)
+    manifest = manifest_of("matrice", lm, data, plan.plain())
     run.check(manifest)
     run.open(manifest)
-    work = _Work(lm, facts, plan, run, manifest, taught or {}, say)
+    work = _Work(lm, run, manifest, say, facts, plan, taught or {})
     asked = work.ask()
     sets = work.locate(asked)
     others = {one.fact.uid: unrelated(asked, one, SPARED, plan.seed) for one in asked}
@@ -113,33 +109,29 @@ def _refuse(lm: LanguageModel, facts: Sequence[ParallelFact], plan: Plan) -> Non
                 lm.tokens(query)
 
 
-def _manifest(lm: LanguageModel, facts: Sequence[ParallelFact], plan: Plan, place: Mapping[str, object]) -> Manifest:
-    data = repr([[query for queries in one.queries.values() for query in queries] for one in facts])
-    made_by = lm.provenance("matrice", {}, plan.seed)
-    return {
-        "recipe": "matrice",
-        **{name: getattr(made_by, name) for name in ("model", "revision", "dtype", "package")},
-        "weights": fingerprint(lm.model),
-        **place,
+def _data(
+    facts: Sequence[ParallelFact],
+    source: str,
+    drawn: Mapping[str, object] | None,
+    dropped: Mapping[str, int] | None,
+) -> Data:
+    counts = {
+        "dropped": dict(dropped or {}),
         "languages": list(facts[0].languages),
         "facts": len(facts),
         "queries": sum(len(queries) for one in facts for queries in one.queries.values()),
-        "data": hashlib.sha256(data.encode()).hexdigest()[:20],
-        "settings": plan.plain(),
     }
+    text = repr([[query for queries in one.queries.values() for query in queries] for one in facts])
+    return Data(source, drawn, counts, text)
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Work(Work):
     """A run in progress: each method fills the tables of one experiment."""
 
-    lm: LanguageModel
     facts: Sequence[ParallelFact]
     plan: Plan
-    run: RunFolder
-    manifest: Manifest
     taught: Mapping[str, Sequence[str]]
-    say: Say
 
     def ask(self) -> list[Asked]:
         """Which facts the model knows, in which languages."""
@@ -264,9 +256,3 @@ class _Work:
             partial(compute, self.lm, one, sets, plan),
         )
 
-    def _fill(self, name: str, units: Sequence[Unit], what: str) -> pl.DataFrame:
-        return fill_table(self.run, self.manifest, name, units, self.say(what, len(units)))
-
-    def _save(self, name: str, rows: Sequence[Row] | pl.DataFrame) -> None:
-        table = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, infer_schema_length=None)
-        save_table(self.run, name, [table] if len(table) else [])

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from locant.attributions import METHODS
 from locant.errors import UnknownName
+from locant.recipes.plans import refuse_less, refuse_other, refuse_whole
 from locant.selections.uncertainty import RULES
 from locant.types import Setting
 
@@ -96,25 +97,15 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _refuse_other("localizer", self.localizer, METHODS)
-        _refuse_other("rule", self.rule, RULES)
-        _refuse_other("weights", self.weights, WEIGHTS)
-        if not 0 <= self.share < 1:
-            raise UnknownName(f"share is at least 0 and less than 1, not {self.share}")
-        for name in ("size", "draws", "random_sets", "steps"):
-            if getattr(self, name) < 1:
-                raise UnknownName(f"{name} is 1 or more, not {getattr(self, name)}")
-        for name in ("lambda_q", "lambda_l", "edited", "injected", "enhanced", "paired", "sources"):
-            if getattr(self, name) < 0:
-                raise UnknownName(f"{name} is 0 or more, not {getattr(self, name)}")
+        refuse_other("localizer", self.localizer, METHODS)
+        refuse_other("rule", self.rule, RULES)
+        refuse_other("weights", self.weights, WEIGHTS)
+        refuse_whole(self, "share")
+        refuse_less(1, self, "size", "draws", "random_sets", "steps")
+        refuse_less(0, self, "lambda_q", "lambda_l", "edited", "injected", "enhanced", "paired", "sources")
         if self.rate <= 0:
             raise UnknownName(f"a rate is more than 0, not {self.rate}")
 
     def plain(self) -> dict[str, object]:
         """As a manifest holds it."""
         return asdict(self)
-
-
-def _refuse_other(what: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> None:
-    if name not in known:
-        raise UnknownName(f"no {what} {name!r}; there are {', '.join(known)}")

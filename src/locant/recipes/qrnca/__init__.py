@@ -10,25 +10,20 @@ templates and questions that nothing was located with.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from locant.errors import UnknownName
 from locant.models import LanguageModel
-from locant.models.weights import fingerprint
 from locant.queries.choice import ChoiceQuestion
 from locant.recipes.qrnca.asked import refuse_unfit
 from locant.recipes.qrnca.cases import partners
 from locant.recipes.qrnca.plan import METHODS, Plan
-from locant.recipes.qrnca.work import Work
+from locant.recipes.qrnca.work import QrncaWork
+from locant.recipes.work import Data, Say, manifest_of, say_nothing
 from locant.sweeps import RunFolder
-from locant.sweeps.run import Manifest
 
 __all__ = ["METHODS", "Plan", "run_qrnca"]
-
-Say = Callable[[str, int], Callable[[int], None]]
-"""Told what begins and how many units it has; returns what is called with the number of units done."""
 
 
 def run_qrnca(
@@ -39,7 +34,7 @@ def run_qrnca(
     *,
     source: str,
     drawn: Mapping[str, object] | None = None,
-    say: Say = lambda what, units: lambda done: None,
+    say: Say = say_nothing,
 ) -> Path:
     """Run every experiment into a folder; what is there already is not computed again.
 
@@ -60,10 +55,10 @@ def run_qrnca(
     """
     _refuse(lm, questions, plan)
     run = RunFolder(folder)
-    manifest = _manifest(lm, questions, plan, {"source": source, "drawn": dict(drawn or {})})
+    manifest = manifest_of("qrnca", lm, _data(questions, source, drawn), plan.plain())
     run.check(manifest)
     run.open(manifest)
-    work = Work(lm, questions, plan, run, manifest, say)
+    work = QrncaWork(lm, run, manifest, say, questions, plan)
     letters = work.ask()
     located = work.locate()
     sets = work.choose(located)
@@ -99,18 +94,7 @@ def _refuse(lm: LanguageModel, questions: Sequence[ChoiceQuestion], plan: Plan) 
         refuse_unfit(lm, question)
 
 
-def _manifest(
-    lm: LanguageModel, questions: Sequence[ChoiceQuestion], plan: Plan, place: Mapping[str, object]
-) -> Manifest:
-    data = repr([[prompt.query for prompt in question.prompts] for question in questions])
-    made_by = lm.provenance("qrnca", {}, plan.seed)
-    return {
-        "recipe": "qrnca",
-        **{name: getattr(made_by, name) for name in ("model", "revision", "dtype", "package")},
-        "weights": fingerprint(lm.model),
-        **place,
-        "questions": len(questions),
-        "prompts": sum(len(question.prompts) for question in questions),
-        "data": hashlib.sha256(data.encode()).hexdigest()[:20],
-        "settings": plan.plain(),
-    }
+def _data(questions: Sequence[ChoiceQuestion], source: str, drawn: Mapping[str, object] | None) -> Data:
+    counts = {"questions": len(questions), "prompts": sum(len(question.prompts) for question in questions)}
+    text = repr([[prompt.query for prompt in question.prompts] for question in questions])
+    return Data(source, drawn, counts, text)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from locant.errors import UnknownName
 from locant.evaluations.boosting import AGGREGATES
+from locant.recipes.plans import refuse_other, refuse_whole
 from locant.selections.clusters import MODES
 from locant.types import Setting
 
@@ -62,13 +63,9 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise UnknownName(f"no mode {self.mode!r}; there are {', '.join(MODES)}")
-        if self.aggregate not in AGGREGATES:
-            raise UnknownName(f"no aggregate {self.aggregate!r}; there are {', '.join(AGGREGATES)}")
-        for name in ("share", "common"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UnknownName(f"{name} is at least 0 and less than 1, not {getattr(self, name)}")
+        refuse_other("mode", self.mode, MODES)
+        refuse_other("aggregate", self.aggregate, AGGREGATES)
+        refuse_whole(self, "share", "common")
         if self.top < 1:
             raise UnknownName(f"there must be 1 neuron or more of a question, not {self.top}")
         if self.decimals is not None and self.mode != "released":

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import polars as pl
 
 from locant.evaluations.letters import letter_probabilities
-from locant.models import LanguageModel
 from locant.queries.choice import ChoiceQuestion
 from locant.recipes.qrnca import counted, judged
 from locant.recipes.qrnca.asked import blocks_of
@@ -20,25 +18,19 @@ from locant.recipes.qrnca.located import WHOLE, Located, clusters_in, locate, lo
 from locant.recipes.qrnca.plan import METHODS, OWN, Plan
 from locant.recipes.qrnca.predicted import mean_activations, predict
 from locant.recipes.qrnca.touched import Letters, touch
-from locant.sweeps import RunFolder
-from locant.sweeps.run import Manifest
-from locant.sweeps.units import Unit, fill_table, save_table
+from locant.recipes.work import Work, in_batches
+from locant.sweeps.units import Unit
 
-One = TypeVar("One")
 AT_ONCE = 8
 """Questions in a unit of work."""
 
 
 @dataclass(frozen=True)
-class Work:
+class QrncaWork(Work):
     """A run in progress."""
 
-    lm: LanguageModel
     questions: Sequence[ChoiceQuestion]
     plan: Plan
-    run: RunFolder
-    manifest: Manifest
-    say: Callable[[str, int], Callable[[int], None]]
 
     @property
     def groups(self) -> dict[str, str]:
@@ -92,7 +84,7 @@ class Work:
         """Every question's cluster, with all templates and without each."""
         units = [
             Unit([one.uid for one in batch], partial(locate, self.lm, batch, self.plan))
-            for batch in _batches(self.questions)
+            for batch in in_batches(self.questions, AT_ONCE)
         ]
         found = self._fill("located", units, "locating")
         batches = found.unique("batch", keep="first", maintain_order=True)
@@ -152,7 +144,7 @@ class Work:
                 [one.uid for one in batch],
                 partial(touch, self.lm, [case for one in batch for case in by_owner[one.uid]], sets, letters),
             )
-            for batch in _batches(self.questions)
+            for batch in in_batches(self.questions, AT_ONCE)
         ]
         touched = self._fill("touched", units, "boosting and suppressing")
         self._save("changes", list(judged.change_rows(touched)))
@@ -171,7 +163,7 @@ class Work:
                     [one.uid for one in batch],
                     partial(predict, self.lm, batch, pools, letters, usual, seed),
                 )
-                for batch in _batches([one for one in asked if one.group in pools])
+                for batch in in_batches([one for one in asked if one.group in pools], AT_ONCE)
             ]
         predicted = self._fill("predicted", units, "predicting")
         self._save("prediction", list(judged.prediction_rows(predicted, self.plan)))
@@ -179,13 +171,3 @@ class Work:
 
     def _located(self, table: pl.DataFrame, part: str) -> Located:
         return located_in(table, part, self.questions, self.grid)
-
-    def _fill(self, name: str, units: Sequence[Unit], what: str) -> pl.DataFrame:
-        return fill_table(self.run, self.manifest, name, units, self.say(what, len(units)))
-
-    def _save(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
-        save_table(self.run, name, [pl.DataFrame(rows, infer_schema_length=None)] if rows else [])
-
-
-def _batches(some: Sequence[One]) -> list[Sequence[One]]:
-    return [some[start : start + AT_ONCE] for start in range(0, len(some), AT_ONCE)]

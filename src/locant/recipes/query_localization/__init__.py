@@ -10,8 +10,7 @@ of the run; each file is one experiment.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,6 @@ from locant.evaluations import read_answers
 from locant.interventions.attention import scale_columns
 from locant.interventions.edits import erase
 from locant.models import LanguageModel
-from locant.models.weights import fingerprint
 from locant.recipes.data import FactQueries, unrelated
 from locant.recipes.query_localization.edited import Editor
 from locant.recipes.query_localization.judged import (
@@ -42,17 +40,15 @@ from locant.recipes.query_localization.located import BATCH_COLUMNS, NOISE, cost
 from locant.recipes.query_localization.plan import LOCALIZERS, Plan
 from locant.recipes.query_localization.synapses import maps, sweep_alpha, touch_columns
 from locant.recipes.query_localization.touched import choose, touch
+from locant.recipes.work import Data, Say, Work, in_batches, manifest_of, say_nothing
 from locant.selections import random_set, select
 from locant.selections.columns import select_columns
 from locant.sweeps import RunFolder
-from locant.sweeps.run import Manifest
-from locant.sweeps.units import Unit, fill_table, save_table
+from locant.sweeps.units import Unit, save_table
 from locant.types import Query, Selection
 
 __all__ = ["LOCALIZERS", "Plan", "localize_queries"]
 
-Say = Callable[[str, int], Callable[[int], None]]
-"""Told what begins and how many units it has; returns what is called with the number of units done."""
 BATCH = 32
 """Queries located at once."""
 NOISE_QUERIES = 60
@@ -68,7 +64,7 @@ def localize_queries(
     source: str,
     drawn: Mapping[str, object] | None = None,
     texts: Sequence[str] = (),
-    say: Say = lambda what, units: lambda done: None,
+    say: Say = say_nothing,
 ) -> Path:
     """Run every experiment into a folder; what is there already is not computed again.
 
@@ -94,11 +90,11 @@ def localize_queries(
             lm.tokens(query)
     others = {one.fact.uid: other for one, other in zip(facts, unrelated(facts, plan.seed), strict=True)}
     run = RunFolder(folder)
-    manifest = _manifest(lm, facts, plan, {"source": source, "drawn": dict(drawn or {})}, texts)
+    manifest = manifest_of("query-localization", lm, _data(facts, source, drawn, texts), plan.plain())
     run.check(manifest)
     _try(lm, facts[0].queries[0], plan)
     run.open(manifest)
-    work = _Work(lm, facts, plan, run, manifest, say)
+    work = _Work(lm, run, manifest, say, facts, plan)
     work.describe()
     sets = {name: work.locate(name) for name in plan.localizers}
     all_judged = work.judge(sets)
@@ -123,37 +119,20 @@ def _try(lm: LanguageModel, query: Query, plan: Plan) -> None:
         read_answers(lm, [query])
 
 
-def _manifest(
-    lm: LanguageModel,
-    facts: Sequence[FactQueries],
-    plan: Plan,
-    place: Mapping[str, object],
-    texts: Sequence[str],
-) -> Manifest:
-    data = repr([[asdict(query) for query in one.queries] for one in facts]) + repr(list(texts))
-    made_by = asdict(lm.provenance("query-localization", {}, plan.seed))
-    return {
-        "recipe": "query-localization",
-        **{name: made_by[name] for name in ("model", "revision", "dtype", "package")},
-        "weights": fingerprint(lm.model),
-        **place,
-        "facts": len(facts),
-        "queries": sum(len(one.queries) for one in facts),
-        "data": hashlib.sha256(data.encode()).hexdigest()[:20],
-        "settings": plan.plain(),
-    }
+def _data(
+    facts: Sequence[FactQueries], source: str, drawn: Mapping[str, object] | None, texts: Sequence[str]
+) -> Data:
+    counts = {"facts": len(facts), "queries": sum(len(one.queries) for one in facts)}
+    text = repr([[asdict(query) for query in one.queries] for one in facts]) + repr(list(texts))
+    return Data(source, drawn, counts, text)
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Work(Work):
     """A run in progress: each method fills the tables of one experiment."""
 
-    lm: LanguageModel
     facts: Sequence[FactQueries]
     plan: Plan
-    run: RunFolder
-    manifest: Manifest
-    say: Say
 
     @property
     def queries(self) -> list[Query]:
@@ -172,7 +151,7 @@ class _Work:
             }
             for one in self.facts
         ]
-        save_table(self.run, "facts", [pl.DataFrame(facts)])
+        self._save("facts", facts)
         answers = read_answers(self.lm, self.queries)
         queries = [
             {
@@ -189,16 +168,15 @@ class _Work:
                 self.queries, answers.log_probability.exp().tolist(), answers.rank.tolist(), strict=True
             )
         ]
-        save_table(self.run, "queries", [pl.DataFrame(queries)])
+        self._save("queries", queries)
 
     def locate(self, localizer: str) -> dict[str, Selection]:
         """Each query's neurons."""
         # Queries of like length share a batch, which pads little
         queries = sorted(self.queries, key=lambda query: self.lm.tokens(query).length)
-        batches = [queries[start : start + BATCH] for start in range(0, len(queries), BATCH)]
         units = [
             Unit([localizer, *(query.uid for query in batch)], partial(locate, self.lm, batch, localizer, self.plan))
-            for batch in batches
+            for batch in in_batches(queries, BATCH)
         ]
         found = self._fill(f"neurons_{localizer}", units, f"locating with {localizer}")
         return sets_of(found, self.lm, self.queries, localizer, self.plan.share)
@@ -277,7 +255,7 @@ class _Work:
             self._fill(name, units, what)
         betas = pl.read_parquet(self.run.tables / "betas_by_fact.parquet")
         by = ("beta2", "set", "sizing", "operation")
-        save_table(self.run, "betas", [_means(betas, by)] if len(betas) else [])
+        self._save("betas", _means(betas, by) if len(betas) else [])
 
     def _sized(self, some: Sequence[FactQueries], kinds: Mapping[str, str], sets: Mapping[str, Selection]) -> Plan:
         """The plan with the size of updates: as given, or the one that suits the queries' own neurons best.
@@ -293,7 +271,7 @@ class _Work:
         ]
         found = self._fill("lambdas_by_fact", units, "sweeping the size of updates")
         means = _means(found, ("lambda",)) if len(found) else found
-        save_table(self.run, "lambdas", [means] if len(found) else [])
+        self._save("lambdas", means)
         # Without a fact that can be updated, the size is never used
         best = float(means.sort("average", "lambda", descending=[True, False])["lambda"][0]) if len(found) else 1.0
         return replace(
@@ -301,12 +279,6 @@ class _Work:
             lambda1=best if plan.lambda1 is None else plan.lambda1,
             lambda2=best if plan.lambda2 is None else plan.lambda2,
         )
-
-    def _fill(self, name: str, units: Sequence[Unit], what: str) -> pl.DataFrame:
-        return fill_table(self.run, self.manifest, name, units, self.say(what, len(units)))
-
-    def _save(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
-        save_table(self.run, name, [pl.DataFrame(rows, infer_schema_length=None)] if rows else [])
 
 
 def _means(edits: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

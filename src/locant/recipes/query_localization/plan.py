@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from locant.attributions import METHODS
 from locant.errors import UnknownName
+from locant.recipes.plans import refuse_less, refuse_other, refuse_whole
 from locant.types import Setting
 
 LOCALIZERS = ("dai", "sig", "amig")
@@ -64,25 +65,20 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name in self.localizers:
-            if name not in METHODS:
-                raise UnknownName(f"no method {name!r}; there are {', '.join(METHODS)}")
+            refuse_other("method", name, METHODS)
         if not self.localizers:
             raise UnknownName(f"there must be a localizer, e.g. {', '.join(LOCALIZERS)}")
         for name in ("share", "static", "cas_threshold"):
             if not 0 < getattr(self, name) <= 1:
                 raise UnknownName(f"{name} is more than 0 and at most 1, not {getattr(self, name)}")
-        if not 0 <= self.alpha < 1:
-            raise UnknownName(f"alpha is at least 0 and less than 1, not {self.alpha}")
-        for name in ("keep", "draws", "touched", "edited", "random_sets", "spared"):
-            if getattr(self, name) < 1:
-                raise UnknownName(f"{name} is 1 or more, not {getattr(self, name)}")
+        refuse_whole(self, "alpha")
+        refuse_less(1, self, "keep", "draws", "touched", "edited", "random_sets", "spared")
         for name in self.settings:
             if name not in self.localizers:
                 raise UnknownName(
                     f"settings of {name!r}, which is none of the localizers {', '.join(self.localizers)}"
                 )
-        if self.embeddings not in ("output", "input"):
-            raise UnknownName(f"no embeddings {self.embeddings!r}; there are output, input")
+        refuse_other("embeddings", self.embeddings, ("output", "input"))
         if self.cas_values not in ("activations", "scores"):
             raise UnknownName(f"no values {self.cas_values!r} for the score; there are activations, scores")
 
