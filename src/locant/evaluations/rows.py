@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from locant.evaluations.letters import letter_ids
-from locant.evaluations.sets import Touched, letters_by_set
+from locant.evaluations.sets import Touched, factors_of, letters_by_set
 from locant.models import LanguageModel, Run, record
 from locant.models.hooks import at_rest, changing_inputs, maskable_attention
 from locant.models.language_model import at_least_float32
@@ -66,7 +66,7 @@ def _logits(
     run: Run, rows: Sequence[Touched], by: float, rest: Float[Tensor, "layer neuron"] | None
 ) -> Float[Tensor, "row vocab"]:
     lm = run.lm
-    factors = _factors(rows, by).to(lm.device)
+    factors = factors_of(rows, by).to(lm.device)
     changes = [_scaled(own, None if rest is None else rest[layer]) for layer, own in enumerate(factors)]
     with at_rest(lm.model), maskable_attention(lm.model):
         touched = changes[0](run.neurons[0].expand(len(rows), -1))
@@ -76,16 +76,6 @@ def _logits(
             for layer in range(1, lm.layers):
                 state = run.replay.block(layer, state)
         return at_least_float32(lm.readout(run.replay.lower(state)))[0]
-
-
-def _factors(rows: Sequence[Touched], by: float) -> Float[Tensor, "layer row neuron"]:
-    layers, neurons = rows[0].neurons.grid
-    factors = torch.ones(layers, len(rows), neurons)
-    for place, row in enumerate(rows):
-        chosen = torch.zeros(layers, neurons, dtype=torch.bool)
-        chosen[row.neurons.units[:, 0], row.neurons.units[:, 1]] = True
-        factors[:, place][chosen ^ row.others] = by
-    return factors
 
 
 def _scaled(

@@ -120,7 +120,7 @@ def _logits(
     rest: Float[Tensor, "layer neuron"] | None = None,
 ) -> Float[Tensor, "site vocab"]:
     """Logits at the sites, with every sequence's own neurons scaled."""
-    where, factors = sites.answer_positions, _factors(rows, by).to(lm.device)
+    where, factors = sites.answer_positions, factors_of(rows, by).to(lm.device)
     changes = {
         lm.downs[layer]: _scaled(factors[layer], where, None if rest is None else rest[layer])
         for layer in range(lm.layers)
@@ -165,7 +165,8 @@ def picked(sites: Sites, indices: Int[Tensor, " row"]) -> Sites:
     )
 
 
-def _factors(rows: Sequence[Touched], by: float) -> Float[Tensor, "layer sequence neuron"]:
+def factors_of(rows: Sequence[Touched], by: float) -> Float[Tensor, "layer sequence neuron"]:
+    """By what each neuron's activation is multiplied in each row: `by` where it is touched, one elsewhere."""
     layers, neurons = rows[0].neurons.grid
     factors = torch.ones(layers, len(rows), neurons)
     for place, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""JSON lines of published data, read so that an error names the file and the line."""
+"""JSON of published data, whole or in lines, read so that an error names the file and the line."""
 
 from __future__ import annotations
 
@@ -44,3 +44,17 @@ def read_texts(path: Path, names: Sequence[str]) -> Iterator[tuple[str, dict[str
     """As `read_rows`, with the named texts alone."""
     for where, row in read_rows(path, names):
         yield where, {name: str(row[name]) for name in names}
+
+
+def read_json(path: Path) -> object:
+    """What a file of JSON holds.
+
+    Raises:
+        BadFile: not UTF-8, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise BadFile(f"{path.name}: not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise BadFile(f"{path.name}, line {error.lineno}: not JSON ({error.msg})") from None

@@ -8,11 +8,11 @@ Source: github.com/heng840/Dataset, the precursor of arXiv:2411.17401.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from locant.errors import BadFile
+from locant.queries.lines import read_json
 from locant.queries.parallel import refuse_languages
 from locant.queries.quality import DELETED, OBJECT_FINAL, Filtered
 from locant.types import Fact, Query
@@ -87,12 +87,7 @@ def _read_all(folder: str | Path, languages: Sequence[str] | None) -> tuple[list
 
 
 def _records(path: Path) -> Iterator[tuple[str, str, Mapping[str, object]]]:
-    try:
-        records = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise BadFile(f"{path.name}: not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise BadFile(f"{path.name}, line {error.lineno}: not JSON ({error.msg})") from None
+    records = read_json(path)
     if not isinstance(records, dict):
         raise BadFile(f"{path.name}: not an object of records, each under its uuid")
     for uuid, record in records.items():

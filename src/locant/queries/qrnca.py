@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from locant.errors import BadFile, BadQuery
 from locant.queries.choice import ChoicePrompt, ChoiceQuestion, find_options, letters_of
+from locant.queries.lines import read_json
 from locant.types import Fact, Query
 
 _HEADER_END = re.compile(r"[:：]\s*")
@@ -33,12 +33,7 @@ def read_qrnca(path: str | Path) -> tuple[ChoiceQuestion, ...]:
         raise BadFile(f"{str(path)!r} is a folder; name one of its files of questions: {there}")
     if not path.is_file():
         raise BadFile(f"no file {str(path)!r}")
-    try:
-        records = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise BadFile(f"{path.name}: not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise BadFile(f"{path.name}, line {error.lineno}: not JSON ({error.msg})") from None
+    records = read_json(path)
     if not isinstance(records, dict) or not records:
         raise BadFile(f"{path.name}: not an object of records, each under its uid")
     return tuple(_read(record, uid, f"{path.name}, record {uid!r}") for uid, record in records.items())
