@@ -16,12 +16,11 @@ from fake_query_localization import Truth, fake_run
 
 from locant.errors import BadFile
 from locant.evaluations import interval
-from locant.reports.means import apart, side
+from locant.reports.lines import spread
+from locant.reports.means import apart, difference, doubt, mean, side
 from locant.reports.query_localization import page_of
-from locant.reports.query_localization.figures import spread
 from locant.reports.query_localization.finding import answers, headline
 from locant.reports.query_localization.heat_maps import strongest
-from locant.reports.query_localization.means import difference, doubt, mean
 from locant.reports.query_localization.run import TABLES, read_run
 from locant.reports.text import script_json
 from locant.types import Interval

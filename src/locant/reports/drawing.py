@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from locant.reports.numbers import RATIO_FROM, change
+from locant.reports.text import plotly
 from locant.types import Interval
 
 FONT = {
@@ -171,3 +172,13 @@ def change_axis(figure: go.Figure, known: list[float], start: float, down: bool,
         title_standoff=8,
     )
     figure.add_vline(x=start, line={"color": "var(--muted)", "width": 1})
+
+
+def cut(name: str, most: int) -> str:
+    """A name with so many characters at most, as Plotly reads text."""
+    return plotly(name if len(name) <= most else name[: most - 1] + "…")
+
+
+def finite(values: Sequence[float]) -> list[float | None]:
+    """To five digits, which is more than a screen shows; None where there is no number."""
+    return [round(value, 5) if math.isfinite(value) else None for value in values]

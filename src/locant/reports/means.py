@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 import torch
 
@@ -23,20 +26,76 @@ def mean_over(rows: pl.DataFrame, column: str, unit: str) -> Interval | None:
     return interval(torch.tensor(known[column].to_list(), dtype=torch.float64), known[unit].to_list())
 
 
-def side(found: Interval | None) -> int:
+def mean(rows: pl.DataFrame, column: str) -> Interval | None:
+    """A column's mean over facts with its 95% bootstrap interval; None if no row has a finite value."""
+    return mean_over(rows, column, "fact")
+
+
+def average(rows: pl.DataFrame, column: str) -> float:
+    """A plain mean over facts, of numbers that describe and need no interval; NaN if there is none."""
+    known = rows.filter(pl.col(column).is_finite()).group_by("fact", maintain_order=True).agg(pl.col(column).mean())
+    value = known[column].mean()
+    return float(value) if isinstance(value, float) else float("nan")
+
+
+def difference(
+    rows: pl.DataFrame, column: str, by: str, first: str, second: str, pairs: Sequence[str] = ("fact", "query")
+) -> Interval | None:
+    """The mean of first - second over facts, each value of one held against the other's of the same pair.
+
+    Args:
+        by: the column that holds `first` and `second`.
+        pairs: the columns, `fact` among them, that two values have in common.
+    """
+    known = rows.filter(pl.col(column).is_finite())
+    sides = [
+        known.filter(pl.col(by) == side).group_by(pairs, maintain_order=True).agg(pl.col(column).mean())
+        for side in (first, second)
+    ]
+    joined = sides[0].join(sides[1], on=list(pairs), maintain_order="left")
+    return mean(joined.with_columns(pl.col(column) - pl.col(f"{column}_right")), column)
+
+
+def side(found: Interval | None, least: int = LEAST) -> int:
     """1 if a mean is surely above zero, -1 if below; 0 if its interval includes zero or is of too few facts."""
-    if found is None or found.n < LEAST:
+    if found is None or found.n < least:
         return 0
     return int(found.low > 0) - int(found.high < 0)
 
 
-def apart(one: Interval | None, other: Interval | None) -> bool:
+def apart(one: Interval | None, other: Interval | None, least: int = LEAST) -> bool:
     """Whether two intervals, each of enough facts, have nothing in common."""
-    if one is None or other is None or min(one.n, other.n) < LEAST:
+    if one is None or other is None or min(one.n, other.n) < least:
         return False
     return one.high < other.low or other.high < one.low
+
+
+def doubt(found: Interval, least: int = LEAST) -> str:
+    """Why a difference shows nothing, to be put behind it; empty if it shows something."""
+    if side(found, least):
+        return ""
+    if found.n >= least:
+        return ", which includes zero"
+    return f", of {found.n} {'fact' if found.n == 1 else 'facts'} only"
 
 
 def values(rows: pl.DataFrame, column: str) -> list[str]:
     """What a column holds, in the order of its rows."""
     return [str(one) for one in rows[column].unique(maintain_order=True)]
+
+
+def in_order(found: Sequence[str], known: Sequence[str]) -> list[str]:
+    """What was found, in the order of what is known; the unknown after it."""
+    return [name for name in known if name in found] + [name for name in found if name not in known]
+
+
+def spread(row: Mapping[str, object], name: str, ends: tuple[str, str] = ("low", "high")) -> Interval:
+    """A mean and its interval out of a table's row; NaN where a value is missing."""
+    mean, low, high = (number(row[column]) for column in (name, *ends))
+    count = row["n"]
+    return Interval(mean, low, high, count if isinstance(count, int) else 0)
+
+
+def number(value: object) -> float:
+    """A cell as a number; NaN if it has none."""
+    return float(value) if isinstance(value, int | float) else math.nan

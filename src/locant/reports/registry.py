@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from locant.errors import BadFile
+from locant.reports import matrice, qrnca, query_localization
 from locant.reports.answers import Answer
-from locant.reports.matrice import answers_of as answers_of_matrice
-from locant.reports.matrice import page_of as page_of_matrice
-from locant.reports.qrnca import answers_of as answers_of_qrnca
-from locant.reports.qrnca import page_of as page_of_qrnca
-from locant.reports.query_localization import answers_of, page_of
 from locant.reports.runs import manifest_of
 
 
-@dataclass(frozen=True)
-class Report:
-    """How a recipe's run becomes a page, and what it answers."""
+@runtime_checkable
+class Report(Protocol):
+    """How a recipe's run becomes a page, and what it answers; see `locant.reports.paper.Paper`."""
 
-    page_of: Callable[[Path], str]
-    answers_of: Callable[[Path], Sequence[Answer]]
+    def page_of(self, folder: Path) -> str: ...
+
+    def answers_of(self, folder: Path) -> list[Answer]: ...
 
 
-REPORTS = {
-    "query-localization": Report(page_of, answers_of),
-    "qrnca": Report(page_of_qrnca, answers_of_qrnca),
-    "matrice": Report(page_of_matrice, answers_of_matrice),
+REPORTS: dict[str, Report] = {
+    "query-localization": query_localization.PAPER,
+    "qrnca": qrnca.PAPER,
+    "matrice": matrice.PAPER,
 }
 
 

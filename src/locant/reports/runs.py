@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from locant.errors import BadFile
+
+TEXT, WHOLE, REAL, TRUTH, TEXTS = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.List(pl.String())
+"""What a table's column holds."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run: `run["changes"]` is a table, empty if the run has no such rows."""
+
+    manifest: Mapping[str, object]
+    tables: Mapping[str, pl.DataFrame]
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        return self.tables[name]
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        found = self.manifest.get("settings")
+        return found if isinstance(found, dict) else {}
+
+    def of(self, table: str, **wanted: str) -> pl.DataFrame:
+        """The rows of a table with these values."""
+        return self[table].filter(*(pl.col(name) == value for name, value in wanted.items()))
+
+    def says(self, name: str) -> str:
+        """What the manifest says, for a reader."""
+        return str(self.manifest.get(name, "not recorded"))
 
 
 def finished(folder: Path, recipe: str) -> dict[str, object]:
@@ -46,6 +74,18 @@ def manifest_of(folder: Path) -> dict[str, object]:
     if not isinstance(found, dict):
         raise BadFile(f"{str(place)!r} is not a run's manifest")
     return found
+
+
+def tables_of(folder: Path, empty: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """A run's tables, in the columns and types that a page has of them; without rows where there is no such table.
+
+    Args:
+        empty: each table without rows.
+
+    Raises:
+        BadFile: one cannot be read, or lacks a column.
+    """
+    return {name: table_of([folder / "tables" / f"{name}.parquet"], own) for name, own in empty.items()}
 
 
 def table_of(places: Sequence[Path], empty: pl.DataFrame) -> pl.DataFrame:

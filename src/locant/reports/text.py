@@ -52,3 +52,8 @@ def _named(char: str) -> str:
 
 def _codepoint(char: str) -> str:
     return f"U+{ord(char):04X}"
+
+
+def upper(text: str) -> str:
+    """A sentence's first letter in upper case, the others as they are."""
+    return text[:1].upper() + text[1:]

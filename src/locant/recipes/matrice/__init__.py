@@ -24,7 +24,7 @@ from locant.recipes.matrice.changes import SPARED, Change, changes, lessons, to_
 from locant.recipes.matrice.counted import agreement_rows, layer_rows, size_rows
 from locant.recipes.matrice.edited import best_size, edit, inject, sweep, teach
 from locant.recipes.matrice.judged import answer_rows, change_rows, matrix_rows, recovery_rows, transfer_rows
-from locant.recipes.matrice.located import Asked, Row, Sets, known_rows, locate, part, parted, sets_in, with_peers
+from locant.recipes.matrice.located import Asked, Sets, known_rows, locate, part, parted, sets_in, with_peers
 from locant.recipes.matrice.overlap import overlap_rows
 from locant.recipes.matrice.paired import check, pair
 from locant.recipes.matrice.passing import agreeing_rows
@@ -255,4 +255,3 @@ class _Work(Work):
             [compute.__name__, one.asked.fact.uid, plan.lambda1, plan.lambda2],
             partial(compute, self.lm, one, sets, plan),
         )
-

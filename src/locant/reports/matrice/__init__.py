@@ -1,5 +1,5 @@
 """The page of a MATRICE run, rebuilt from its folder without the model."""
 
-from locant.reports.matrice.document import answers_of, page_of
+from locant.reports.matrice.document import PAPER, answers_of, page_of
 
-__all__ = ["answers_of", "page_of"]
+__all__ = ["PAPER", "answers_of", "page_of"]

@@ -10,12 +10,11 @@ from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
 from locant.reports.finding import SMALL
 from locant.reports.matrice import agreement
-from locant.reports.matrice.figures import dots
 from locant.reports.matrice.means import LEAST, beyond, gap_of, of_set, side
 from locant.reports.matrice.names import LIKE_UNION, MATRICE, OTHERS, PEER, RANDOM, one_of
 from locant.reports.matrice.run import Run
 from locant.reports.numbers import change, count, points, relative
-from locant.reports.query_localization.figures import Dot
+from locant.reports.rows import Dot, dots
 
 QUESTION = "Are there language-agnostic neurons?"
 ALL = "all languages"

@@ -8,12 +8,11 @@ import plotly.graph_objects as go
 import polars as pl
 
 from locant.reports.blocks import Block, Section, as_table, caption, legend, panels, plot
-from locant.reports.matrice.figures import dots
 from locant.reports.matrice.means import doubt, side
 from locant.reports.matrice.run import Run
+from locant.reports.means import mean
 from locant.reports.numbers import count, portion
-from locant.reports.query_localization.figures import Dot
-from locant.reports.query_localization.means import mean
+from locant.reports.rows import Dot, dots
 from locant.types import Interval
 
 FACT, OTHERS, GAP = "the fact", "other facts", "difference"

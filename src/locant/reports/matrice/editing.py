@@ -9,7 +9,7 @@ import polars as pl
 
 from locant.reports.answers import Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, panels, plot
-from locant.reports.matrice.names import MATRICE, OWN_HERE, name_of, upper
+from locant.reports.matrice.names import MATRICE, OWN_HERE, name_of
 from locant.reports.matrice.reach import (
     HERE,
     Read,
@@ -22,8 +22,9 @@ from locant.reports.matrice.reach import (
 )
 from locant.reports.matrice.run import Run
 from locant.reports.matrice.squares import square, wide
+from locant.reports.means import mean
 from locant.reports.numbers import count, portion, share
-from locant.reports.query_localization.means import mean
+from locant.reports.text import upper
 from locant.types import Interval
 
 QUESTION = "Does an edit made in one language reach others?"

@@ -8,9 +8,9 @@ import polars as pl
 
 from locant.recipes.parallel import FEW
 from locant.reports.blocks import Block, Section, absent, as_table, caption, plot, some
-from locant.reports.matrice.figures import Length, lengths
 from locant.reports.matrice.run import Run
 from locant.reports.numbers import count, portion
+from locant.reports.rows import Length, lengths
 from locant.types import Interval
 
 

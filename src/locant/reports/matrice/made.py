@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import polars as pl
 
-from locant.reports.blocks import Block, Section, absent, caption, grid
-from locant.reports.matrice.run import RECIPE, Run
+from locant.reports.blocks import Block, Section, caption, grid
+from locant.reports.made import cost_section, how_made
+from locant.reports.matrice.run import Run
 from locant.reports.numbers import count, seconds
-from locant.reports.tables import definitions
-from locant.reports.text import escape
-from locant.reports.values import command, drawn_from, plain_value
 
-_SHOWN = ("recipe", "model", "revision", "dtype", "source", "data", "package", "seconds")
 _OPTIONS = (
     "localizer", "lambda_q", "lambda_l", "rule", "weights", "share", "size", "draws", "random_sets", "edited",
     "injected", "enhanced", "paired", "sources", "lambda1", "lambda2", "steps", "rate", "seed",
@@ -44,12 +42,7 @@ CONTROLS = (
 
 def sections(run: Run) -> Iterator[Section]:
     """The cost; how it was made has a place of its own in the template."""
-    costs = run["costs"].filter(pl.col("queries") > 0)
-    if costs.is_empty():
-        why = "The table of costs has no rows."
-        yield Section("cost", "Cost", {None: absent("What locating cost was not measured", why)})
-        return
-    yield Section("cost", "Cost", {None: _costs(run, costs)})
+    yield cost_section(run["costs"].filter(pl.col("queries") > 0), partial(_costs, run))
 
 
 def _costs(run: Run, costs: pl.DataFrame) -> Block:
@@ -71,35 +64,8 @@ def _costs(run: Run, costs: pl.DataFrame) -> Block:
 
 def recipe(run: Run) -> dict[str, str]:
     """The parts of "How this was made", as HTML."""
-    about = [(name, plain_value(run.manifest[name])) for name in _SHOWN if name in run.manifest]
-    rest = [
-        (name, plain_value(value))
-        for name, value in run.manifest.items()
-        if name not in (*_SHOWN, "settings", "status")
-    ]
-    settings = [(name.replace("_", " "), plain_value(value)) for name, value in run.settings.items()]
-    return {
-        "about": definitions(about + rest),
-        "settings": definitions(settings) if settings else "<p>none recorded</p>",
-        "units": definitions(UNITS),
-        "controls": definitions(CONTROLS),
-        "command": escape("\n".join(commands(run))),
-    }
-
-
-def commands(run: Run) -> tuple[str, str]:
-    """The command that makes the run again, and the one that makes this page from its folder."""
-    options = {
-        "model": run.manifest.get("model"),
-        "revision": run.manifest.get("revision"),
-        "dtype": run.manifest.get("dtype"),
-        "data": run.manifest.get("source"),
-        **drawn_from(run.manifest),
-        **{name: run.settings.get(name) for name in _OPTIONS},
-        "setting": _of_localizer(run.settings),
-        "out": "RUN",
-    }
-    return command(RECIPE, options), "locant report RUN"
+    options = {name: run.settings.get(name) for name in _OPTIONS}
+    return how_made(run, {**options, "setting": _of_localizer(run.settings)}, UNITS, CONTROLS)
 
 
 def _of_localizer(settings: Mapping[str, object]) -> dict[str, object]:

@@ -6,8 +6,8 @@ import polars as pl
 
 from locant.reports import means
 from locant.reports.answers import NO, PARTLY, UNSHOWN, YES
+from locant.reports.means import difference, mean
 from locant.reports.numbers import count, points
-from locant.reports.query_localization.means import difference, mean
 from locant.types import Interval
 
 LEAST = 10
@@ -16,21 +16,17 @@ LEAST = 10
 
 def side(found: Interval | None) -> int:
     """1 if a mean is surely above zero, -1 if below; 0 if its interval includes zero or is of too few facts."""
-    return means.side(found) if found is not None and found.n >= LEAST else 0
+    return means.side(found, LEAST)
 
 
 def apart(one: Interval | None, other: Interval | None) -> bool:
     """Whether two intervals, each of enough facts, have nothing in common."""
-    return one is not None and other is not None and min(one.n, other.n) >= LEAST and means.apart(one, other)
+    return means.apart(one, other, LEAST)
 
 
 def doubt(found: Interval) -> str:
     """Why a difference shows nothing, to be put behind it; empty if it shows something."""
-    if side(found):
-        return ""
-    if found.n >= LEAST:
-        return ", which includes zero"
-    return f", of {found.n} {'fact' if found.n == 1 else 'facts'} only"
+    return means.doubt(found, LEAST)
 
 
 def of_set(rows: pl.DataFrame, which: str, column: str = "change") -> Interval | None:

@@ -22,7 +22,6 @@ from locant.recipes.matrice.plan import (
 __all__ = [
     "ALL_NEURONS", "ALTERNATIVES", "IN_TURN", "LIKE_UNION", "LORA", "MATRICE", "OTHERS", "OWN", "OWN_HERE", "OWN_ONE",
     "PEER", "RANDOM", "REFERENCES", "SETS", "UNCERTAIN", "colour_of", "control_of", "kind_of", "name_of", "one_of",
-    "upper",
 ]  # fmt: skip
 
 UNCERTAIN = ABLATIONS
@@ -69,11 +68,6 @@ def name_of(which: str) -> str:
 def colour_of(which: str) -> str:
     """Orange for the language-agnostic set, green for it without uncertainty, blue for others, grey for chance."""
     return _COLOURS.get(which, "shared" if which in (*UNCERTAIN, *ALTERNATIVES) else "unrelated")
-
-
-def upper(text: str) -> str:
-    """A sentence's first letter in upper case, the others as they are."""
-    return text[:1].upper() + text[1:]
 
 
 def one_of(names: list[str]) -> str:

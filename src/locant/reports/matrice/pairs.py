@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import polars as pl
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, legend, plot
-from locant.reports.matrice.figures import dots
-from locant.reports.matrice.names import MATRICE, name_of, upper
+from locant.reports.matrice.names import MATRICE, name_of
 from locant.reports.matrice.run import Run
+from locant.reports.means import average, mean
 from locant.reports.numbers import count, decimal, portion, score, share
-from locant.reports.query_localization.figures import Dot
-from locant.reports.query_localization.means import average, mean
+from locant.reports.rows import Dot, dots
+from locant.reports.text import upper
 from locant.types import Interval
 
 _MARKS = {

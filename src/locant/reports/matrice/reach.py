@@ -10,7 +10,6 @@ import polars as pl
 
 from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import legend, panels, plot
-from locant.reports.matrice.figures import dots
 from locant.reports.matrice.means import gap_of, reaches, side
 from locant.reports.matrice.names import (
     ALL_NEURONS,
@@ -24,12 +23,12 @@ from locant.reports.matrice.names import (
     control_of,
     kind_of,
     name_of,
-    upper,
 )
 from locant.reports.matrice.run import Run
+from locant.reports.means import difference, mean
 from locant.reports.numbers import count, portion, share
-from locant.reports.query_localization.figures import Dot
-from locant.reports.query_localization.means import difference, mean
+from locant.reports.rows import Dot, dots
+from locant.reports.text import upper
 from locant.types import Interval
 
 AGNOSTIC_IN_TURN = "language-agnostic, in turn"

@@ -11,12 +11,12 @@ import polars as pl
 
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, panels, plot
+from locant.reports.lines import Line, sweep
 from locant.reports.matrice.means import gap_of, side
 from locant.reports.matrice.names import MATRICE, OWN_ONE, PEER, RANDOM, kind_of, name_of
 from locant.reports.matrice.run import Run
+from locant.reports.means import difference, mean
 from locant.reports.numbers import count, portion, share
-from locant.reports.query_localization.figures import Line, sweep
-from locant.reports.query_localization.means import difference, mean
 from locant.types import Interval
 
 QUESTION = "Can they help queries that fail?"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from locant.reports.matrice.names import OWN, kind_of
-from locant.reports.runs import finished, table_of
+from locant.reports.runs import REAL, TEXT, TEXTS, TRUTH, WHOLE, FinishedRun, finished, tables_of
 
 RECIPE = "matrice"
-TEXT, WHOLE, REAL, TRUTH, TEXTS = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.List(pl.String())
 _MEAN = {"mean": REAL, "low": REAL, "high": REAL, "n": WHOLE}
 _READ: dict[str, pl.DataType] = {
          "fact": TEXT, "source": TEXT, "set": TEXT, "language": TEXT, "asked": TEXT, "known": TRUTH,
@@ -47,24 +45,13 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
                  "auc_low": REAL, "auc_high": REAL, "f1": REAL, "facts": WHOLE, "statements": WHOLE, "true": WHOLE},
     "costs": {"stage": TEXT, "facts": WHOLE, "queries": WHOLE, "seconds": REAL},
 }  # fmt: skip
-TABLES = {name: pl.Schema(columns) for name, columns in _COLUMNS.items()}
-"""The columns that the page reads of each table, and their types."""
+TABLES = {name: pl.DataFrame(schema=columns) for name, columns in _COLUMNS.items()}
+"""The tables that the page reads, without rows: their columns and types."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(FinishedRun):
     """A finished run: `run["touched"]` is a table, empty if the run has no such rows."""
-
-    manifest: Mapping[str, object]
-    tables: Mapping[str, pl.DataFrame]
-
-    def __getitem__(self, name: str) -> pl.DataFrame:
-        return self.tables[name]
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        found = self.manifest.get("settings")
-        return found if isinstance(found, dict) else {}
 
     @cached_property
     def languages(self) -> tuple[str, ...]:
@@ -139,9 +126,4 @@ def read_run(folder: Path) -> Run:
     Raises:
         BadFile: there is no run, it is another recipe's or not complete, or a table lacks a column.
     """
-    manifest = finished(folder, RECIPE)
-    tables = {
-        name: table_of([folder / "tables" / f"{name}.parquet"], pl.DataFrame(schema=schema))
-        for name, schema in TABLES.items()
-    }
-    return Run(manifest, tables)
+    return Run(finished(folder, RECIPE), tables_of(folder, TABLES))

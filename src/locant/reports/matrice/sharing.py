@@ -9,15 +9,14 @@ import polars as pl
 
 from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, legend, panels, plot
-from locant.reports.matrice.figures import dots
 from locant.reports.matrice.means import beyond, gap_of, of_set, reaches, side
 from locant.reports.matrice.names import LIKE_UNION
 from locant.reports.matrice.run import Run
 from locant.reports.matrice.squares import square, wide
 from locant.reports.matrice.verdicts import ASKED, CHANCE, shares, verdict_block
+from locant.reports.means import difference, mean
 from locant.reports.numbers import change, count, decimal, p_value, portion, relative
-from locant.reports.query_localization.figures import Dot
-from locant.reports.query_localization.means import difference, mean
+from locant.reports.rows import Dot, dots
 from locant.types import Interval
 
 QUESTION = "Is a fact shared between languages?"

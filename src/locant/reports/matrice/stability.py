@@ -8,23 +8,14 @@ import polars as pl
 
 from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
-from locant.reports.matrice.figures import dots
 from locant.reports.matrice.means import LEAST, doubt, side
-from locant.reports.matrice.names import (
-    ALTERNATIVES,
-    LIKE_UNION,
-    MATRICE,
-    RANDOM,
-    REFERENCES,
-    UNCERTAIN,
-    name_of,
-    upper,
-)
+from locant.reports.matrice.names import ALTERNATIVES, LIKE_UNION, MATRICE, RANDOM, REFERENCES, UNCERTAIN, name_of
 from locant.reports.matrice.run import Run
 from locant.reports.matrice.squares import sheet
+from locant.reports.means import difference, mean
 from locant.reports.numbers import count, decimal
-from locant.reports.query_localization.figures import Dot
-from locant.reports.query_localization.means import difference, mean
+from locant.reports.rows import Dot, dots
+from locant.reports.text import upper
 from locant.types import Interval
 
 QUESTION = "Would other wordings or other languages have chosen the same?"

@@ -8,7 +8,7 @@ import polars as pl
 
 from locant.reports.answers import Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid
-from locant.reports.matrice.names import LORA, MATRICE, name_of, upper
+from locant.reports.matrice.names import LORA, MATRICE, name_of
 from locant.reports.matrice.reach import (
     Read,
     reach_answer,
@@ -19,8 +19,9 @@ from locant.reports.matrice.reach import (
     read,
 )
 from locant.reports.matrice.run import Run
+from locant.reports.means import mean
 from locant.reports.numbers import count, portion
-from locant.reports.query_localization.means import mean
+from locant.reports.text import upper
 
 QUESTION = "Does a fact taught in one language reach others?"
 

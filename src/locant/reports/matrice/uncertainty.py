@@ -9,7 +9,6 @@ import polars as pl
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, plot
 from locant.reports.drawing import Bar, change_bars
-from locant.reports.matrice.figures import dots
 from locant.reports.matrice.means import beyond, gap_of, of_set, side
 from locant.reports.matrice.names import (
     ALTERNATIVES,
@@ -22,13 +21,12 @@ from locant.reports.matrice.names import (
     colour_of,
     kind_of,
     name_of,
-    upper,
 )
 from locant.reports.matrice.run import Run
+from locant.reports.means import average, mean
 from locant.reports.numbers import change, count, points, portion, probability, relative, share
-from locant.reports.query_localization.figures import Dot
-from locant.reports.query_localization.means import average, mean
-from locant.reports.text import plotly
+from locant.reports.rows import Dot, dots
+from locant.reports.text import plotly, upper
 from locant.types import Interval
 
 QUESTION = "Do they do more than neurons taken without uncertainty?"

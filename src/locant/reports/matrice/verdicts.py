@@ -8,13 +8,12 @@ import polars as pl
 
 from locant.reports.answers import NO, UNMEASURED, UNSHOWN, YES, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, grid, legend, plot, some
-from locant.reports.matrice.figures import dots, stacks
 from locant.reports.matrice.means import apart
-from locant.reports.matrice.names import upper
 from locant.reports.matrice.run import Run
+from locant.reports.means import mean
 from locant.reports.numbers import count, portion, share
-from locant.reports.query_localization.figures import Dot
-from locant.reports.query_localization.means import mean
+from locant.reports.rows import Dot, dots, stacks
+from locant.reports.text import upper
 from locant.types import Interval
 
 TAUGHT = "Is a fact that was taught in all languages shared more?"

@@ -1,5 +1,5 @@
 """The page of a QRNCA run, rebuilt from its folder without the model."""
 
-from locant.reports.qrnca.document import answers_of, page_of
+from locant.reports.qrnca.document import PAPER, answers_of, page_of
 
-__all__ = ["answers_of", "page_of"]
+__all__ = ["PAPER", "answers_of", "page_of"]

@@ -7,23 +7,13 @@ from collections.abc import Iterator
 import polars as pl
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, note, panels, plot
-from locant.reports.means import values
+from locant.reports.means import in_order, values
 from locant.reports.numbers import change, count, relative
 from locant.reports.qrnca.figures import Pair, pairs
-from locant.reports.qrnca.names import (
-    ALL,
-    DOING,
-    EVALUATIONS,
-    IN_SAMPLE,
-    METHODS,
-    OPERATIONS,
-    QRNCA,
-    name_of,
-    upper,
-    where,
-)
-from locant.reports.qrnca.run import Run, in_order
+from locant.reports.qrnca.names import ALL, DOING, EVALUATIONS, IN_SAMPLE, METHODS, OPERATIONS, QRNCA, name_of, where
+from locant.reports.qrnca.run import Run
 from locant.reports.qrnca.terms import Terms, ratio_above, size_of, terms, terms_of
+from locant.reports.text import upper
 from locant.types import Interval
 
 LEGEND = [("related", "related: questions the neurons are of"), ("square", "unrelated: of other groups, the control")]

@@ -8,12 +8,13 @@ import plotly.graph_objects as go
 import polars as pl
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, note, panels, plot
-from locant.reports.means import LEAST, apart
+from locant.reports.means import LEAST, apart, spread
 from locant.reports.numbers import count, portion, share
 from locant.reports.qrnca.change import key_of, operations
 from locant.reports.qrnca.figures import Mark, Row, scale
-from locant.reports.qrnca.names import DOING, OPERATIONS, QRNCA, colour_of, name_of, upper, where
-from locant.reports.qrnca.run import Run, spread
+from locant.reports.qrnca.names import DOING, OPERATIONS, QRNCA, colour_of, name_of, where
+from locant.reports.qrnca.run import Run
+from locant.reports.text import upper
 from locant.types import Interval
 
 TURNED = {"boost": "wrong to right", "suppress": "right to wrong"}

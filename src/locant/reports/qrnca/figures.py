@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from locant.reports.drawing import change_axis, dress, ends_of, row_label, upright, whiskers
+from locant.reports.drawing import change_axis, cut, dress, ends_of, row_label, upright, whiskers
 from locant.reports.numbers import RATIO_FROM, change, count, score, share
 from locant.reports.text import plotly
 from locant.types import Interval
@@ -52,11 +52,6 @@ class Row:
     name: str
     marks: Sequence[Mark]
     said: str
-
-
-def cut(name: str, most: int) -> str:
-    """A name with so many characters at most, as Plotly reads text."""
-    return plotly(name if len(name) <= most else name[: most - 1] + "…")
 
 
 def pairs(parts: Sequence[Pair], every: Sequence[Interval], *, down: bool) -> go.Figure:

@@ -19,12 +19,12 @@ from locant.reports.qrnca.names import (
     QRNCA,
     RULES,
     name_of,
-    upper,
     where,
 )
 from locant.reports.qrnca.neurons import gap_in_words, has_blocks, overlaps, shuffled_in, why_questions
 from locant.reports.qrnca.run import Run
 from locant.reports.qrnca.terms import ratio_above, terms_of
+from locant.reports.text import upper
 
 
 def answers(run: Run) -> list[Answer]:

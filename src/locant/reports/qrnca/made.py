@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from locant.reports.blocks import Block, Section, absent, caption
+from locant.reports.blocks import Block, Section, caption
+from locant.reports.made import cost_bars, cost_section, how_made
+from locant.reports.means import number
 from locant.reports.numbers import count, seconds
-from locant.reports.qrnca.names import upper
-from locant.reports.qrnca.run import RECIPE, Run, number
-from locant.reports.tables import definitions
-from locant.reports.text import escape
-from locant.reports.values import command, drawn_from, plain_value
+from locant.reports.qrnca.run import Run
+from locant.reports.text import upper
 
-_SHOWN = ("recipe", "model", "revision", "dtype", "source", "data", "questions", "prompts", "package", "seconds")
 _OPTIONS = ("mode", "decimals", "contrast", "wrong", "share", "common", "top", "aggregate", "seed")
 _NAMES = {"wrong": "wrong_answers"}
 """Settings that are options of the command line, and those that are called otherwise there."""
@@ -48,12 +46,7 @@ CONTROLS = (
 
 def sections(run: Run) -> Iterator[Section]:
     """The cost; how it was made has a place of its own in the template."""
-    costs = run["costs"].filter((pl.col("questions") > 0) & pl.col("seconds").is_finite())
-    if costs.is_empty():
-        why = "The table of costs has no rows."
-        yield Section("cost", "Cost", {None: absent("What locating cost was not measured", why)})
-        return
-    yield Section("cost", "Cost", {None: _costs(costs)})
+    yield cost_section(run["costs"].filter((pl.col("questions") > 0) & pl.col("seconds").is_finite()), _costs)
 
 
 def _costs(costs: pl.DataFrame) -> Block:
@@ -62,21 +55,12 @@ def _costs(costs: pl.DataFrame) -> Block:
     length = number(rows[0]["tokens"])
     prompts = f", in prompts of {length:,.0f} tokens" if length == length else ""
     heading = f"{upper(rows[0]['stage'] or 'Locating')} takes {seconds(each[0])} a question{prompts}"
-    longest = max(each) or 1.0
-    body = "".join(
-        f'<tr><th scope="row">{escape(row["stage"] or "")}</th>'
-        f'<td class="bar"><i style="width:{100 * own / longest:.1f}%"></i></td>'
-        f'<td class="number">{seconds(own)}</td><td class="number">{seconds(row["seconds"])}</td>'
-        f'<td class="number">{count(row["questions"])}</td><td class="number">{count(row["prompts"] or 0)}</td>'
-        f'<td class="number">{_tokens(row)}</td></tr>'
+    body = [
+        (row["stage"] or "", own,
+         (seconds(row["seconds"]), count(row["questions"]), count(row["prompts"] or 0), _tokens(row)))
         for row, own in zip(rows, each, strict=True)
-    )
-    names = ("a question", "in all", "questions", "prompts", "tokens a prompt")
-    head = "".join(f'<th scope="col" class="number">{name}</th>' for name in names)
-    table = (
-        '<div class="scroll"><table class="cost"><thead><tr><th scope="col">stage</th><th scope="col">time</th>'
-        f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    ]  # fmt: skip
+    table = cost_bars("stage", ("a question", "in all", "questions", "prompts", "tokens a prompt"), body)
     said = (
         "Time by the clock in seconds, for each question with all its templates; prompts’ mean length in tokens. One "
         "run on one machine, no interval and no control but the stages beside each other."
@@ -91,33 +75,9 @@ def _tokens(row: Mapping[str, object]) -> str:
 
 def recipe(run: Run) -> dict[str, str]:
     """The parts of "How this was made", as HTML."""
-    about = [(name, plain_value(run.manifest[name])) for name in _SHOWN if name in run.manifest]
-    rest = [
-        (name, plain_value(value))
-        for name, value in run.manifest.items()
-        if name not in (*_SHOWN, "settings", "status")
-    ]
-    settings = [(name.replace("_", " "), plain_value(value)) for name, value in run.settings.items()]
-    return {
-        "about": definitions(about + rest),
-        "settings": definitions(settings) if settings else "<p>none recorded</p>",
-        "units": definitions(UNITS),
-        "controls": definitions(CONTROLS),
-        "command": escape("\n".join(commands(run))),
-    }
-
-
-def commands(run: Run) -> tuple[str, str]:
-    """The command that makes the run again, and the one that makes this page from its folder."""
     given = run.settings.get("settings")
     options = {
-        "model": run.manifest.get("model"),
-        "revision": run.manifest.get("revision"),
-        "dtype": run.manifest.get("dtype"),
-        "data": run.manifest.get("source"),
-        **drawn_from(run.manifest),
         **{_NAMES.get(name, name): run.settings.get(name) for name in _OPTIONS},
         "setting": {f"dai.{name}": value for name, value in given.items()} if isinstance(given, Mapping) else None,
-        "out": "RUN",
     }
-    return command(RECIPE, options), "locant report RUN"
+    return how_made(run, options, UNITS, CONTROLS, counts=("questions", "prompts"))

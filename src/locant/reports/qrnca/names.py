@@ -60,8 +60,3 @@ def colour_of(method: str) -> str:
 def where(evaluation: str) -> str:
     """An evaluation in a sentence: `on held-out questions`."""
     return EVALUATED.get(evaluation, f"evaluated {evaluation}")
-
-
-def upper(text: str) -> str:
-    """A sentence's first letter in upper case, the others as they are."""
-    return text[:1].upper() + text[1:]

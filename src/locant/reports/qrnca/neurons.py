@@ -10,11 +10,11 @@ import polars as pl
 from scipy.stats import false_discovery_control
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, grid, plot
-from locant.reports.means import mean_over
+from locant.reports.means import in_order, mean_over, number, spread
 from locant.reports.numbers import count, decimal, p_value
 from locant.reports.qrnca.figures import Mark, Row, matrix, scale
 from locant.reports.qrnca.names import METHODS, QRNCA, colour_of, name_of
-from locant.reports.qrnca.run import Run, in_order, number, spread
+from locant.reports.qrnca.run import Run
 from locant.reports.text import plotly
 from locant.types import Interval
 

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, panels, plot
+from locant.reports.means import in_order
 from locant.reports.numbers import count, score, share
 from locant.reports.qrnca.figures import histograms, region
-from locant.reports.qrnca.run import Run, in_order
+from locant.reports.qrnca.run import Run
 from locant.reports.tables import table
 from locant.reports.text import escape, visible
 

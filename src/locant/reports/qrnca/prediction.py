@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import plotly.graph_objects as go
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, panels, plot
-from locant.reports.means import LEAST, values
+from locant.reports.means import LEAST, in_order, spread, values
 from locant.reports.numbers import count, points, portion, share
 from locant.reports.qrnca.figures import Mark, Row, scale
 from locant.reports.qrnca.names import ALL, CHANCE, FULL, POOLS, RULES
-from locant.reports.qrnca.run import Run, in_order, spread
+from locant.reports.qrnca.run import Run
 from locant.types import Interval
 
 OWN = "own"

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
-from locant.reports.means import values
+from locant.reports.means import in_order, values
 from locant.reports.qrnca.names import ALL, BESIDE, EVALUATIONS, METHODS
-from locant.reports.runs import finished, table_of
-from locant.types import Interval
+from locant.reports.runs import REAL, TEXT, TRUTH, WHOLE, FinishedRun, finished, tables_of
 
 RECIPE = "qrnca"
-TEXT, WHOLE, REAL, TRUTH = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
 _QUESTION = {"question": TEXT, "group": TEXT}
 _FACT = {"question": TEXT, "fact": TEXT, "group": TEXT}
 _UNIT = {"layer": WHOLE, "neuron": WHOLE}
@@ -48,24 +44,13 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "regions": {"group": TEXT, "layer": WHOLE, "bin": WHOLE, "start": WHOLE, "occurrences": WHOLE, "weight": REAL},
     "costs": {"stage": TEXT, "questions": WHOLE, "prompts": WHOLE, "tokens": REAL, "seconds": REAL},
 }  # fmt: skip
-TABLES = {name: pl.Schema(columns) for name, columns in _COLUMNS.items()}
-"""The columns that the page reads of each table, and their types."""
+TABLES = {name: pl.DataFrame(schema=columns) for name, columns in _COLUMNS.items()}
+"""The tables that the page reads, without rows: their columns and types."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(FinishedRun):
     """A finished run: `run["ratios"]` is a table, empty if the run has no such rows."""
-
-    manifest: Mapping[str, object]
-    tables: Mapping[str, pl.DataFrame]
-
-    def __getitem__(self, name: str) -> pl.DataFrame:
-        return self.tables[name]
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        found = self.manifest.get("settings")
-        return found if isinstance(found, dict) else {}
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -90,10 +75,6 @@ class Run:
     def held_out(self, table: str) -> list[str]:
         return [name for name in self.evaluations(table) if name in BESIDE]
 
-    def of(self, table: str, **wanted: str) -> pl.DataFrame:
-        """The rows of a table with these values."""
-        return self[table].filter(*(pl.col(name) == value for name, value in wanted.items()))
-
 
 def read_run(folder: Path) -> Run:
     """Read what a run left.
@@ -101,26 +82,4 @@ def read_run(folder: Path) -> Run:
     Raises:
         BadFile: there is no run, it is another recipe's or not complete, or a table lacks a column.
     """
-    manifest = finished(folder, RECIPE)
-    tables = {
-        name: table_of([folder / "tables" / f"{name}.parquet"], pl.DataFrame(schema=columns))
-        for name, columns in TABLES.items()
-    }
-    return Run(manifest, tables)
-
-
-def in_order(found: Sequence[str], known: Sequence[str]) -> list[str]:
-    """What was found, in the order of what is known; the unknown after it."""
-    return [name for name in known if name in found] + [name for name in found if name not in known]
-
-
-def spread(row: Mapping[str, object], name: str, ends: tuple[str, str] = ("low", "high")) -> Interval:
-    """A mean and its interval out of a table's row; NaN where a value is missing."""
-    mean, low, high = (number(row[column]) for column in (name, *ends))
-    count = row["n"]
-    return Interval(mean, low, high, count if isinstance(count, int) else 0)
-
-
-def number(value: object) -> float:
-    """A cell as a number; NaN if it has none."""
-    return float(value) if isinstance(value, int | float) else math.nan
+    return Run(finished(folder, RECIPE), tables_of(folder, TABLES))

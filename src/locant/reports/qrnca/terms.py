@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from locant.reports.means import LEAST
+from locant.reports.means import LEAST, number, spread
 from locant.reports.numbers import change
 from locant.reports.qrnca.names import ALL, QRNCA, TOWARD
-from locant.reports.qrnca.run import Run, number, spread
+from locant.reports.qrnca.run import Run
 from locant.types import Interval
 
 RESAMPLES = 2000

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import polars as pl
 
 from locant.reports.blocks import Block, caption, details, grid, legend, note, plot
+from locant.reports.means import mean
 from locant.reports.numbers import count, decimal, p_value, portion
 from locant.reports.query_localization.blocks import name_of
-from locant.reports.query_localization.figures import Dot, scale
-from locant.reports.query_localization.means import mean
+from locant.reports.query_localization.figures import scale
 from locant.reports.query_localization.run import OTHER, SAME, Run
+from locant.reports.rows import Dot
 from locant.types import Interval
 
 MEASURES = {"cs1": "CS1", "cs2": "CS2", "jaccard": "Jaccard"}

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import polars as pl
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, plot
-from locant.reports.means import apart, values
+from locant.reports.lines import Line, sweep
+from locant.reports.means import apart, mean, values
 from locant.reports.numbers import count, decimal, portion, share
 from locant.reports.query_localization.agreement import agreement, kinds
 from locant.reports.query_localization.blocks import name_of
-from locant.reports.query_localization.figures import Line, Violin, sweep, violins
-from locant.reports.query_localization.means import inconsistent, mean
+from locant.reports.query_localization.figures import Violin, violins
+from locant.reports.query_localization.means import inconsistent
 from locant.reports.query_localization.run import Run
 from locant.types import Interval
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import polars as pl
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, panels, plot
-from locant.reports.means import side, values
+from locant.reports.lines import Line, sweep
+from locant.reports.means import average, difference, doubt, mean, side, values
 from locant.reports.numbers import change, count, points, portion, relative, share
 from locant.reports.query_localization.blocks import DOING, KINDS, OPERATIONS
-from locant.reports.query_localization.figures import Line, Point, plane, sweep
-from locant.reports.query_localization.means import average, difference, doubt, mean
+from locant.reports.query_localization.figures import Point, plane
 from locant.reports.query_localization.run import Run
 from locant.types import Interval
 

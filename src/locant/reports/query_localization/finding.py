@@ -7,11 +7,11 @@ import math
 import polars as pl
 
 from locant.reports.answers import NO, UNMEASURED, UNSHOWN, YES, Answer, verdict
-from locant.reports.means import LEAST, apart, side, values
+from locant.reports.means import LEAST, apart, doubt, mean, side, values
 from locant.reports.numbers import change, count, decimal, p_value, points, portion, relative, share
 from locant.reports.query_localization import editing, mapping, synapses
 from locant.reports.query_localization.blocks import DOING, KINDS, name_of
-from locant.reports.query_localization.means import doubt, inconsistent, mean
+from locant.reports.query_localization.means import inconsistent
 from locant.reports.query_localization.run import Run
 from locant.types import Interval
 

@@ -6,15 +6,12 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from locant.reports.blocks import Block, Section, absent, caption
+from locant.reports.blocks import Block, Section, caption
+from locant.reports.made import cost_bars, cost_section, how_made
 from locant.reports.numbers import count, seconds
 from locant.reports.query_localization.blocks import name_of
-from locant.reports.query_localization.run import RECIPE, Run
-from locant.reports.tables import definitions
-from locant.reports.text import escape
-from locant.reports.values import command, drawn_from, plain_value
+from locant.reports.query_localization.run import Run
 
-_SHOWN = ("recipe", "model", "revision", "dtype", "source", "data", "package", "seconds")
 _OPTIONS = (
     "localizers", "share", "static", "touched", "edited", "alpha", "renormalise", "beta1", "beta2", "cas_values",
     "lambda1", "lambda2", "embeddings", "seed",
@@ -43,12 +40,7 @@ CONTROLS = (
 
 def sections(run: Run) -> Iterator[Section]:
     """The cost; how it was made has a place of its own in the template."""
-    costs = run["costs"].filter(pl.col("queries") > 0)
-    if costs.is_empty():
-        why = "The table of costs has no rows."
-        yield Section("cost", "Cost", {None: absent("What locating cost was not measured", why)})
-        return
-    yield Section("cost", "Cost", {None: _costs(costs)})
+    yield cost_section(run["costs"].filter(pl.col("queries") > 0), _costs)
 
 
 def _costs(costs: pl.DataFrame) -> Block:
@@ -59,20 +51,12 @@ def _costs(costs: pl.DataFrame) -> Block:
     heading = f"{name_of(least['localizer'])} takes {seconds(least['seconds'])} a query"
     if least is not most:
         heading += f", {name_of(most['localizer'])} {seconds(most['seconds'])}"
-    longest = most["seconds"] or 1.0
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name_of(row["localizer"]))}</th>'
-        f'<td class="bar"><i style="width:{100 * row["seconds"] / longest:.1f}%"></i></td>'
-        f'<td class="number">{seconds(row["seconds"])}</td><td class="number">{row["passes"]:,.1f}</td>'
-        f'<td class="number">{row["peak_mb"]:,.0f} MB</td><td class="number">{count(row["queries"])}</td></tr>'
+    rows = [
+        (name_of(row["localizer"]), row["seconds"],
+         (f"{row['passes']:,.1f}", f"{row['peak_mb']:,.0f} MB", count(row["queries"])))
         for row in each
-    )
-    names = ("a query", "passes a query", "peak memory", "queries")
-    head = "".join(f'<th scope="col" class="number">{name}</th>' for name in names)
-    table = (
-        '<div class="scroll"><table class="cost"><thead><tr><th scope="col">localizer</th><th scope="col">time</th>'
-        f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    ]  # fmt: skip
+    table = cost_bars("localizer", ("a query", "passes a query", "peak memory", "queries"), rows)
     said = (
         "Time by the clock and passes for each query located; memory is the most that the process held. One run on "
         "one machine, no interval; the localizers are each other’s control. A fact needs one query in the old view, "
@@ -83,35 +67,8 @@ def _costs(costs: pl.DataFrame) -> Block:
 
 def recipe(run: Run) -> dict[str, str]:
     """The parts of "How this was made", as HTML."""
-    about = [(name, plain_value(run.manifest[name])) for name in _SHOWN if name in run.manifest]
-    rest = [
-        (name, plain_value(value))
-        for name, value in run.manifest.items()
-        if name not in (*_SHOWN, "settings", "status")
-    ]
-    settings = [(name.replace("_", " "), plain_value(value)) for name, value in run.settings.items()]
-    return {
-        "about": definitions(about + rest),
-        "settings": definitions(settings) if settings else "<p>none recorded</p>",
-        "units": definitions(UNITS),
-        "controls": definitions(CONTROLS),
-        "command": escape("\n".join(commands(run))),
-    }
-
-
-def commands(run: Run) -> tuple[str, str]:
-    """The command that makes the run again, and the one that makes this page from its folder."""
-    options = {
-        "model": run.manifest.get("model"),
-        "revision": run.manifest.get("revision"),
-        "dtype": run.manifest.get("dtype"),
-        "data": run.manifest.get("source"),
-        **drawn_from(run.manifest),
-        **{name: run.settings.get(name) for name in _OPTIONS},
-        "setting": _by_localizer(run.settings.get("settings")),
-        "out": "RUN",
-    }
-    return command(RECIPE, options), "locant report RUN"
+    options = {name: run.settings.get(name) for name in _OPTIONS}
+    return how_made(run, {**options, "setting": _by_localizer(run.settings.get("settings"))}, UNITS, CONTROLS)
 
 
 def _by_localizer(given: object) -> dict[str, object]:

@@ -8,10 +8,9 @@ import polars as pl
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, note, panels, plot
 from locant.reports.drawing import Bar, change_bars
-from locant.reports.means import apart, side, values
+from locant.reports.means import apart, average, difference, doubt, mean, side, values
 from locant.reports.numbers import change, count, points, probability, relative
 from locant.reports.query_localization.blocks import KINDS, OPERATIONS
-from locant.reports.query_localization.means import average, difference, doubt, mean
 from locant.reports.query_localization.run import Run
 from locant.reports.text import plotly
 from locant.types import Interval

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
-from locant.reports.runs import finished, table_of
+from locant.reports.runs import REAL, TEXT, TRUTH, WHOLE, FinishedRun, finished, table_of, tables_of
 
 RECIPE = "query-localization"
 SAME, OTHER = "queries of other facts of the relation", "queries of other relations"
-TEXT, WHOLE, REAL, TRUTH = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
 _FACT = {"fact": TEXT, "relation": TEXT}
 _PROBABILITY = {"before": REAL, "after": REAL, "change": REAL}
 _BETWEEN = {"low": REAL, "high": REAL}
@@ -52,24 +50,13 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
                 "cloze_change": REAL, "n": WHOLE},
     "costs": {"localizer": TEXT, "queries": WHOLE, "seconds": REAL, "passes": REAL, "peak_mb": REAL},
 }  # fmt: skip
-TABLES = {name: pl.Schema(columns) for name, columns in _COLUMNS.items()}
-"""The columns that the page reads of each table, and their types."""
+TABLES = {name: pl.DataFrame(schema=columns) for name, columns in _COLUMNS.items()}
+"""The tables that the page reads, without rows: their columns and types."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(FinishedRun):
     """A finished run: `run["mapping"]` is a table, empty if the run has no such rows."""
-
-    manifest: Mapping[str, object]
-    tables: Mapping[str, pl.DataFrame]
-
-    def __getitem__(self, name: str) -> pl.DataFrame:
-        return self.tables[name]
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        found = self.manifest.get("settings")
-        return found if isinstance(found, dict) else {}
 
     @cached_property
     def localizers(self) -> tuple[str, ...]:
@@ -126,10 +113,6 @@ class Run:
         agreeing = {rule: int((joined["kind"] == joined[f"kind_{rule}"]).sum()) for rule in ("otsu", "static")}
         return "Otsu’s" if agreeing["otsu"] >= agreeing["static"] else "the static"
 
-    def of(self, table: str, **values: str) -> pl.DataFrame:
-        """The rows of a table with these values."""
-        return self[table].filter(*(pl.col(name) == value for name, value in values.items()))
-
 
 def read_run(folder: Path) -> Run:
     """Read what a run left.
@@ -137,13 +120,9 @@ def read_run(folder: Path) -> Run:
     Raises:
         BadFile: there is no run, it is another recipe's or not complete, or a table lacks a column.
     """
-    manifest = finished(folder, RECIPE)
-    return Run(manifest, {name: _table(folder / "tables", name) for name in TABLES})
-
-
-def _table(folder: Path, name: str) -> pl.DataFrame:
-    """A table, in one file or in one of each localizer; without rows where an experiment was not made."""
-    places = [folder / f"{name}.parquet"]
-    if name == "neurons" and not places[0].is_file():
-        places = sorted(folder.glob("neurons_*.parquet"))
-    return table_of(places, pl.DataFrame(schema=TABLES[name]))
+    manifest, tables = finished(folder, RECIPE), tables_of(folder, TABLES)
+    if not (folder / "tables" / "neurons.parquet").is_file():
+        # A run may have them in one file of each localizer
+        places = sorted((folder / "tables").glob("neurons_*.parquet"))
+        tables["neurons"] = table_of(places, TABLES["neurons"])
+    return Run(manifest, tables)

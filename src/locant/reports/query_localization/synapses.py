@@ -8,11 +8,10 @@ import polars as pl
 
 from locant.reports.blocks import Block, Section, absent, as_table, caption, note, panels, plot
 from locant.reports.drawing import Bar, change_bars
-from locant.reports.means import side, values
+from locant.reports.lines import Line, sweep
+from locant.reports.means import average, difference, mean, side, values
 from locant.reports.numbers import change, count, probability, relative, share
 from locant.reports.query_localization.blocks import KINDS, OPERATIONS
-from locant.reports.query_localization.figures import Line, sweep
-from locant.reports.query_localization.means import average, difference, mean
 from locant.reports.query_localization.run import Run
 from locant.reports.text import plotly
 from locant.types import Interval

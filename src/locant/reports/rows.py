@@ -1,4 +1,4 @@
-"""Dots, bars and stacks by language or by set; heat maps are in squares.py."""
+"""Means and shares in named rows: dots, bars from zero, and stacks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from locant.reports.drawing import dress, ends_of, row_label
-from locant.reports.query_localization.figures import Dot
 from locant.reports.text import plotly
 from locant.types import Interval
 
 SHORT = 16
 """Longest name that stands at the left of a row; longer ones stand above it."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A mean on a scale, with its interval and its mark: (symbol, colour)."""
+
+    row: str
+    name: str
+    value: Interval
+    mark: tuple[str, str]
 
 
 def dots(
