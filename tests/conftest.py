@@ -7,11 +7,13 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 
 import locant
+from commands import Command, in_process
 from families import FAMILIES, tiny
 from locant.models import LanguageModel
 
@@ -39,3 +41,10 @@ def _almanac() -> LanguageModel:
 def almanac_lm() -> LanguageModel:
     """The embedded model, which knows facts."""
     return _almanac()
+
+
+@pytest.fixture
+def locant_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in an empty folder, in this process."""
+    monkeypatch.chdir(tmp_path)
+    return in_process(monkeypatch, capsys)

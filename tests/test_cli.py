@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import json
 import re
 import resource
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -21,6 +18,7 @@ import pytest
 from jaxtyping import config
 
 import locant
+from commands import Command, Ran, cli
 from families import tiny, tokenizer
 from locant import almanac
 from locant.attributions import METHODS
@@ -31,53 +29,11 @@ STORIES = Path(__file__).parents[2] / "shared" / "data" / "models" / "stories260
 PARIS = ("ask", "The capital of France is", "--answer", "Paris", "--relation", "capital")
 
 
-def _unchecked(name: str) -> ModuleType:
-    """A module of locant without the type checks of tests: Typer passes a context of a class of its own."""
-    spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.origin is not None
-    plain = importlib.util.spec_from_file_location(f"{name}_unchecked", spec.origin)
-    assert plain is not None and plain.loader is not None
-    module = importlib.util.module_from_spec(plain)
-    plain.loader.exec_module(module)
-    return module
-
-
-cli = _unchecked("locant.cli")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ran]
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _unchecked_types() -> Iterator[None]:
     # Whole runs would take longer with the checks, which every stage's own tests have
     with unchecked():
         yield
-
-
-@pytest.fixture
-def locant_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in an empty folder, in this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["locant", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), said.out, said.err)
-
-    return run
 
 
 def folders(here: Path) -> list[str]:
@@ -547,4 +503,4 @@ def test_debug_shows_where_it_happened(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["locant", "attribute", "none.jsonl", "--out", "run", "--debug"])
     with pytest.raises(locant.LocantError, match=r"no file 'none.jsonl'"):
-        cli.main()
+        cli().main()

@@ -3,64 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import json
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from commands import Command, Ran
 from locant.archives import ARCHIVES, Archive, Part, Source, notice
-
-
-def _unchecked(name: str) -> ModuleType:
-    """A module of locant without the type checks of tests: Typer passes a context of a class of its own."""
-    spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.origin is not None
-    plain = importlib.util.spec_from_file_location(f"{name}_unchecked", spec.origin)
-    assert plain is not None and plain.loader is not None
-    module = importlib.util.module_from_spec(plain)
-    plain.loader.exec_module(module)
-    return module
-
-
-cli = _unchecked("locant.cli")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ran]
-
-
-@pytest.fixture
-def locant_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in an empty folder, in this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["locant", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), said.out, said.err)
-
-    return run
 
 
 def packed() -> bytes:

@@ -8,6 +8,8 @@ import pytest
 
 from unchecked import unchecked
 
+pytest.register_assert_rewrite("pages")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _unchecked() -> Iterator[None]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import polars as pl
+from pages import written
 
 from locant.recipes.matrice import Plan
 from locant.recipes.matrice.sharing import verdict_rows
@@ -90,12 +89,8 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
         "checking": list(made.checking()),
         "costs": [{"stage": "attribution", "facts": 8, "queries": 48, "seconds": 12.0}],
     }
-    (folder / "tables").mkdir(parents=True, exist_ok=True)
-    for name, rows in tables.items():
-        kept = [] if name in truth.empty else rows
-        pl.DataFrame(kept, infer_schema_length=None).write_parquet(folder / "tables" / f"{name}.parquet")
-    (folder / "manifest.json").write_text(json.dumps(_manifest(truth), ensure_ascii=False), encoding="utf-8")
-    return folder
+    kept = {name: [] if name in truth.empty else rows for name, rows in tables.items()}
+    return written(folder, kept, _manifest(truth))
 
 
 def _manifest(truth: Truth) -> Row:

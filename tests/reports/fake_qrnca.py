@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from pages import written
 
 LAYERS, BINS, WIDTH = 6, 24, 256
 GROUPS = ("biology", "chemistry", "computer science", "geography", "mathematics", "physics")
@@ -96,11 +96,7 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
         name: list(getattr(made, name)()) for name in ("overlap", "likeness", "wrong", "layers", "regions", "costs")
     }
     tables |= {"questions": made.questions, "ratios": list(made.ratios(tables["changes"]))}
-    (folder / "tables").mkdir(parents=True, exist_ok=True)
-    for name, rows in tables.items():
-        pl.DataFrame(rows, infer_schema_length=None).write_parquet(folder / "tables" / f"{name}.parquet")
-    (folder / "manifest.json").write_text(json.dumps(_manifest(truth), ensure_ascii=False), encoding="utf-8")
-    return folder
+    return written(folder, tables, _manifest(truth))
 
 
 def _manifest(truth: Truth) -> Row:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
+from pages import written
 
 LAYERS, NEURONS = 4, 256
 RELATIONS = ("capital of", "colour of", "mother tongue", "plays the instrument", "was born in", "works for")
@@ -85,12 +84,8 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
         ],
         "costs": list(made.costs()),
     }
-    (folder / "tables").mkdir(parents=True, exist_ok=True)
-    for name, rows in tables.items():
-        kept = [] if name in truth.empty else rows
-        pl.DataFrame(kept, infer_schema_length=None).write_parquet(folder / "tables" / f"{name}.parquet")
-    (folder / "manifest.json").write_text(json.dumps(_manifest(truth), ensure_ascii=False), encoding="utf-8")
-    return folder
+    kept = {name: [] if name in truth.empty else rows for name, rows in tables.items()}
+    return written(folder, kept, _manifest(truth))
 
 
 def _manifest(truth: Truth) -> Row:

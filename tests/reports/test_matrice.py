@@ -10,9 +10,22 @@ from types import ModuleType
 import polars as pl
 import pytest
 import torch
-from chromium import answer_of, needs_chromium, opened
+from chromium import needs_chromium
 from elements import Elements
 from fake_matrice import MANY, Truth, fake_run
+from pages import (
+    EVIL,
+    altered,
+    draws_every_figure_that_is_to_be_seen,
+    every_figure_has_an_element_and_a_table,
+    figures_of,
+    figures_take_markup_as_text,
+    fits_a_narrow_screen,
+    headings,
+    markup_stays_text,
+    nothing_is_fetched_and_links_lead_into_the_page,
+    opens_without_a_complaint,
+)
 
 from locant.errors import BadFile
 from locant.evaluations import interval
@@ -28,11 +41,7 @@ from locant.reports.matrice.run import TABLES, read_run
 from locant.reports.matrice.squares import square
 from locant.reports.matrice.verdicts import among_known
 from locant.reports.registry import report_of
-from locant.reports.text import script_json
 from locant.types import Interval
-
-EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script><!-- \"&' $headline"
-OUTSIDE = {"src", "href", "xlink:href", "data", "action", "poster", "srcset"}
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +62,6 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> str:
     return page_of(fake_run(tmp_path_factory.mktemp("many"), Truth(languages=MANY, facts=4)))
-
-
-def altered(folder: Path, place: Path, table: str, *columns: pl.Expr) -> Path:
-    """A copy of a run in which some columns of one table are others."""
-    for path in folder.rglob("*.*"):
-        target = place / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
-    path = place / "tables" / f"{table}.parquet"
-    pl.read_parquet(path).with_columns(*columns).write_parquet(path)
-    return place
 
 
 def answer(folder: Path, about: str) -> tuple[str, str]:
@@ -87,46 +85,21 @@ def findings(run: Path, stage: ModuleType) -> str:
     return "\n".join(block.heading for one in stage.sections(read_run(run)) for block in one.blocks.values())
 
 
-def headings(html: str) -> str:
-    return "\n".join(Elements(html).text("h1") + Elements(html).text("h2"))
-
-
 # One file, and safe
 
 
 def test_every_figure_has_an_element_and_a_table_nearby(page):
-    elements = Elements(page)
-    places = [attrs["id"] for tag, attrs in elements.found if tag == "div" and attrs.get("class") == "plot"]
-    figures = json.loads(elements.text("script", id="figure-data")[0])
-    assert len(places) == len(set(places)) > 15
-    assert set(places) == set(figures)
-    ids = [attrs["id"] for _, attrs in elements.found if "id" in attrs]
-    assert len(ids) == len(set(ids))
+    assert every_figure_has_an_element_and_a_table(page) > 15
     for section in page.split("<section ")[1:]:
-        assert 'class="plot"' not in section or ("<table>" in section and "ontrol" in section)
+        assert 'class="plot"' not in section or "ontrol" in section
 
 
 def test_nothing_is_fetched_from_anywhere_and_links_lead_into_the_page(evil):
-    elements = Elements(evil)
-    ids = {attrs.get("id") for _, attrs in elements.found}
-    for tag, attrs in elements.found:
-        assert tag not in ("link", "iframe", "object", "embed", "base", "img", "form")
-        for name in OUTSIDE & attrs.keys():
-            assert (attrs[name] or "").removeprefix("#") in ids, f"<{tag} {name}={attrs[name]!r}>"
-    style = elements.text("style")[0]
-    assert "url(" not in style and "@import" not in style
+    nothing_is_fetched_and_links_lead_into_the_page(evil)
 
 
 def test_markup_in_relations_answers_and_the_model_stays_text(evil):
-    elements = Elements(evil)
-    assert not [attrs for _, attrs in elements.found for name in attrs if name.startswith("on")]
-    assert sum(tag == "script" for tag, _ in elements.found) == 3
-    assert elements.text("title") == [f"MATRICE: almanac{EVIL}"]
-    assert any(EVIL in text for text in elements.text("td"))
-    assert any(EVIL in text for text in elements.text("dd"))
-    start = evil.index('<script type="application/json"')
-    data = evil[start : evil.index("<script>", start)]
-    assert data.count("</") == 1 and "<!--" not in data and "<img" not in data
+    markup_stays_text(evil, "MATRICE: almanac", "td", "dd")
 
 
 def test_languages_with_markup_for_names_stay_text(tmp_path):
@@ -134,8 +107,7 @@ def test_languages_with_markup_for_names_stay_text(tmp_path):
     elements = Elements(html)
     assert sum(tag == "script" for tag, _ in elements.found) == 3
     assert not [tag for tag, _ in elements.found if tag == "img"]
-    figures = json.dumps(json.loads(elements.text("script", id="figure-data")[0]))
-    assert "<img" not in figures and "&lt;img src=x" in figures
+    figures_take_markup_as_text(html)
 
 
 # Numbers
@@ -204,7 +176,7 @@ def test_sizes_verdicts_and_squares_are_those_of_the_tables(folder, page):
     edited = run["edited"].filter((pl.col("set") == "matrice") & (pl.col("asked") == "related"))
     edited = edited.filter((pl.col("source") == "en") & (pl.col("language") == "fr"))
     mean = edited.group_by("fact").agg(pl.col("says_new").mean())["says_new"].mean()
-    figure = json.loads(Elements(page).text("script", id="figure-data")[0])["editing-square-0"]
+    figure = figures_of(page)["editing-square-0"]
     assert figure["data"][0]["z"][0][1] == pytest.approx(mean, abs=1e-5)
 
 
@@ -524,7 +496,7 @@ def test_five_facts_show_nothing(tmp_path):
 
 
 def test_many_languages_are_squares_that_scroll_by_themselves(many):
-    figures = json.loads(Elements(many).text("script", id="figure-data")[0])
+    figures = figures_of(many)
     assert figures["transfer-square"]["layout"]["height"] > 17 * 30
     assert many.count('<div class="scroll"><div class="many">') == 3
     assert ">17</dd>" in many
@@ -547,26 +519,10 @@ def test_other_folders_and_damaged_tables_are_refused(folder, tmp_path):
 
 @needs_chromium
 def test_the_page_opens_without_a_complaint_and_draws_every_figure(evil):
-    assert opened(evil).console == ()
-    found = answer_of(
-        evil,
-        "const places = [...document.querySelectorAll('.plot')];"
-        "answer.textContent = [places.length, places.filter((one) => one.querySelector('.main-svg')).length].join();",
-    )
-    seen, drawn = map(int, found.split(","))
-    assert seen == drawn > 15
+    opens_without_a_complaint(evil)
+    assert draws_every_figure_that_is_to_be_seen(evil) > 15
 
 
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(many):
-    width = answer_of(
-        "<!doctype html><body></body>",
-        "const frame = document.createElement('iframe'); frame.style.width = '400px';"
-        f"frame.srcdoc = {script_json(many.replace('Content-Security-Policy', 'x'))};"
-        "frame.onload = () => setTimeout(() => { const root = frame.contentDocument.documentElement;"
-        "answer.textContent = [root.clientWidth, root.scrollWidth].join(); }, 800);"
-        "document.body.append(frame);",
-    )
-    inner, needed = map(int, width.split(","))
-    assert 380 <= inner <= 400
-    assert needed == inner
+    fits_a_narrow_screen(many)

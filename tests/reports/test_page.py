@@ -17,12 +17,13 @@ import torch
 from chromium import answer_of, needs_chromium, opened
 from elements import Elements
 from fake_asked import fake_asked, with_setting
+from pages import fits_a_narrow_screen
 
 from locant.reports import page
 from locant.reports.finding import finding, verdict
 from locant.reports.heat_map import PackedGrid, pack, unpack
 from locant.reports.numbers import change, probability, relative
-from locant.reports.text import plotly, script_json, visible
+from locant.reports.text import plotly, visible
 from locant.types import Interval
 
 EVIL = "<script>alert(1)</script> <!-- \"&' $prompt is"
@@ -156,17 +157,7 @@ def test_the_page_opens_without_a_complaint_and_draws_its_figures(layers, neuron
 
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(evil):
-    width = answer_of(
-        "<!doctype html><body></body>",
-        "const frame = document.createElement('iframe'); frame.style.width = '400px';"
-        f"frame.srcdoc = {script_json(evil.replace('Content-Security-Policy', 'x'))};"
-        "frame.onload = () => setTimeout(() => { const root = frame.contentDocument.documentElement;"
-        "answer.textContent = [root.clientWidth, root.scrollWidth].join(); }, 500);"
-        "document.body.append(frame);",
-    )
-    inner, needed = map(int, width.split(","))
-    assert 380 <= inner <= 400
-    assert needed == inner
+    fits_a_narrow_screen(evil)
 
 
 @needs_chromium

@@ -9,9 +9,23 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from chromium import answer_of, needs_chromium, opened
+from chromium import needs_chromium
 from elements import Elements
 from fake_qrnca import METHODS, Truth, fake_run
+from pages import (
+    EVIL,
+    altered,
+    draws_every_figure_that_is_to_be_seen,
+    every_figure_has_an_element_and_a_table,
+    figures_of,
+    figures_take_markup_as_text,
+    fits_a_narrow_screen,
+    headings,
+    markup_stays_text,
+    nothing_is_fetched_and_links_lead_into_the_page,
+    opens_without_a_complaint,
+    shown_after_choosing,
+)
 
 from locant.errors import BadFile
 from locant.reports.qrnca import answers_of, page_of
@@ -19,11 +33,8 @@ from locant.reports.qrnca.finding import headline
 from locant.reports.qrnca.neurons import overlaps
 from locant.reports.qrnca.run import TABLES, read_run
 from locant.reports.qrnca.terms import Terms, ratio_above
-from locant.reports.text import script_json
 from locant.types import Interval
 
-EVIL = "<img src=x onerror=alert(1)></script><!-- \"&' $headline"
-OUTSIDE = {"src", "href", "xlink:href", "data", "action", "poster", "srcset"}
 HELD = "held-out question"
 
 
@@ -47,26 +58,11 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> str:
     return page_of(fake_run(tmp_path_factory.mktemp("evil"), Truth(hostile=EVIL, questions=6)))
 
 
-def altered(folder: Path, place: Path, table: str, *columns: pl.Expr) -> Path:
-    """A copy of a run in which some columns of one table are others."""
-    for path in folder.rglob("*.*"):
-        target = place / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
-    path = place / "tables" / f"{table}.parquet"
-    pl.read_parquet(path).with_columns(*columns).write_parquet(path)
-    return place
-
-
 def said(folder: Path, about: str) -> tuple[str, str]:
     """What is said to the question that has this word in it, in short and in full."""
     found = [one for one in answers_of(folder) if about in one.question]
     assert len(found) == 1
     return found[0].short, found[0].text.replace("\u00a0", " ")
-
-
-def headings(html: str) -> str:
-    return "\n".join(Elements(html).text("h1") + Elements(html).text("h2"))
 
 
 def found_by(ratio: tuple[float, float, float], related: tuple[float, float, float], **more: object) -> Terms:
@@ -80,15 +76,7 @@ def found_by(ratio: tuple[float, float, float], related: tuple[float, float, flo
 
 
 def test_every_figure_has_an_element_and_a_table_with_its_numbers(page):
-    elements = Elements(page)
-    places = [attrs["id"] for tag, attrs in elements.found if tag == "div" and attrs.get("class") == "plot"]
-    figures = json.loads(elements.text("script", id="figure-data")[0])
-    assert len(places) == len(set(places)) > 30
-    assert set(places) == set(figures)
-    ids = [attrs["id"] for _, attrs in elements.found if "id" in attrs]
-    assert len(ids) == len(set(ids))
-    for section in page.split("<section ")[1:]:
-        assert 'class="plot"' not in section or "<table>" in section
+    assert every_figure_has_an_element_and_a_table(page) > 30
 
 
 def test_every_figure_states_its_n_its_interval_and_its_control(page):
@@ -100,32 +88,12 @@ def test_every_figure_states_its_n_its_interval_and_its_control(page):
 
 
 def test_nothing_is_fetched_from_anywhere_and_links_lead_into_the_page(evil):
-    elements = Elements(evil)
-    ids = {attrs.get("id") for _, attrs in elements.found}
-    for tag, attrs in elements.found:
-        assert tag not in ("link", "iframe", "object", "embed", "base", "img", "form")
-        for name in OUTSIDE & attrs.keys():
-            assert (attrs[name] or "").startswith("#"), f"<{tag} {name}={attrs[name]!r}>"
-            assert (attrs[name] or "")[1:] in ids
-    style = elements.text("style")[0]
-    assert "url(" not in style and "@import" not in style
-    policy = next(attrs["content"] for tag, attrs in elements.found if "http-equiv" in attrs)
-    assert policy is not None and policy.startswith("default-src 'none';") and "http" not in policy
+    nothing_is_fetched_and_links_lead_into_the_page(evil)
 
 
 def test_markup_in_groups_tokens_and_the_model_stays_text(evil):
-    elements = Elements(evil)
-    assert not [attrs for _, attrs in elements.found for name in attrs if name.startswith("on")]
-    assert sum(tag == "script" for tag, _ in elements.found) == 3
-    assert elements.text("title") == [f"QRNCA: almanac{EVIL}"]
-    assert any(EVIL in text for text in elements.text("td"))
-    assert any(EVIL in text for text in elements.text("bdi"))
-    assert any(EVIL in text for text in elements.text("dd"))
-    start = evil.index('<script type="application/json"')
-    data = evil[start : evil.index("<script>", start)]
-    assert data.count("</") == 1 and "<!--" not in data and "<img" not in data
-    figures = json.dumps(json.loads(elements.text("script", id="figure-data")[0]))
-    assert "<img" not in figures and "&lt;img src=x" in figures
+    markup_stays_text(evil, "QRNCA: almanac", "td", "bdi", "dd")
+    figures_take_markup_as_text(evil)
 
 
 # What it says is what the data say
@@ -234,7 +202,7 @@ def test_pairs_are_marked_that_differ_from_shuffled_blocks_over_all_of_them(fold
     assert short == "Partly" and "12 of 15 pairs of groups share fewer neurons than shuffled relations" in text
     assert "Against questions shuffled one by one it would be 15." in text
     assert "a difference of +0.030, shuffled relations +0.001 [−0.010, +0.010], p = 0.002" in text
-    figure = json.loads(Elements(page).text("script", id="figure-data")[0])["overlap-matrix"]
+    figure = figures_of(page)["overlap-matrix"]
     assert json.dumps(figure, ensure_ascii=False).count("▼") == 24
     # One p of 0.04 among fifteen is what chance gives
     p = (
@@ -297,7 +265,7 @@ def test_prediction_is_held_against_random_neurons_and_another_groups(folder, tm
 
 
 def test_every_control_of_a_prediction_is_in_its_figure(page):
-    figures = json.loads(Elements(page).text("script", id="figure-data")[0])
+    figures = figures_of(page)
     told = json.dumps(figures["prediction-0"], ensure_ascii=False)
     for whose in ("the group’s:", "no neurons:", "random neurons:", "another group’s:"):
         assert told.count(whose) == 4, whose
@@ -363,44 +331,20 @@ def test_other_runs_and_incomplete_ones_are_refused(folder, tmp_path):
 
 @needs_chromium
 def test_the_page_opens_without_a_complaint(evil):
-    assert opened(evil).console == ()
+    opens_without_a_complaint(evil)
 
 
 @needs_chromium
 def test_every_figure_that_is_to_be_seen_is_drawn(evil):
-    found = answer_of(
-        evil,
-        "const places = [...document.querySelectorAll('.plot')].filter((one) => !one.closest('[hidden]'));"
-        "answer.textContent = [places.length, places.filter((one) => one.querySelector('.main-svg')).length].join();",
-    )
-    seen, drawn = map(int, found.split(","))
-    assert seen == drawn > 15
+    assert draws_every_figure_that_is_to_be_seen(evil) > 15
 
 
 @needs_chromium
 def test_choosing_an_evaluation_shows_it_wherever_there_is_one(page):
-    found = answer_of(
-        page,
-        "document.querySelector('#change [data-choose=\"2\"]').click();"
-        "setTimeout(() => { answer.textContent = [...document.querySelectorAll('[data-view]:not([hidden])')]"
-        ".map((part) => part.closest('section').id + part.dataset.view).join(' ')"
-        " + ' ' + document.querySelectorAll('#change-2-boost .main-svg').length; }, 300);",
-    )
-    *shown, figures = found.split()
+    shown = shown_after_choosing(page, '#change [data-choose="2"]', "change-2-boost")
     assert shown == ["change2", "change-groups2", "editing2"]
-    assert int(figures) > 0
 
 
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(evil):
-    width = answer_of(
-        "<!doctype html><body></body>",
-        "const frame = document.createElement('iframe'); frame.style.width = '400px';"
-        f"frame.srcdoc = {script_json(evil.replace('Content-Security-Policy', 'x'))};"
-        "frame.onload = () => setTimeout(() => { const root = frame.contentDocument.documentElement;"
-        "answer.textContent = [root.clientWidth, root.scrollWidth].join(); }, 800);"
-        "document.body.append(frame);",
-    )
-    inner, needed = map(int, width.split(","))
-    assert 380 <= inner <= 400
-    assert needed == inner
+    fits_a_narrow_screen(evil)

@@ -10,9 +10,22 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from chromium import answer_of, needs_chromium, opened
+from chromium import needs_chromium
 from elements import Elements
 from fake_query_localization import Truth, fake_run
+from pages import (
+    EVIL,
+    altered,
+    draws_every_figure_that_is_to_be_seen,
+    every_figure_has_an_element_and_a_table,
+    figures_take_markup_as_text,
+    fits_a_narrow_screen,
+    headings,
+    markup_stays_text,
+    nothing_is_fetched_and_links_lead_into_the_page,
+    opens_without_a_complaint,
+    shown_after_choosing,
+)
 
 from locant.errors import BadFile
 from locant.evaluations import interval
@@ -22,11 +35,7 @@ from locant.reports.query_localization import page_of
 from locant.reports.query_localization.finding import answers, headline
 from locant.reports.query_localization.heat_maps import strongest
 from locant.reports.query_localization.run import TABLES, read_run
-from locant.reports.text import script_json
 from locant.types import Interval
-
-EVIL = "<img src=x onerror=alert(1)></script><!-- \"&' $headline"
-OUTSIDE = {"src", "href", "xlink:href", "data", "action", "poster", "srcset"}
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +53,6 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> str:
     return page_of(fake_run(tmp_path_factory.mktemp("evil"), Truth(hostile=EVIL, facts=6, touched=4)))
 
 
-def altered(folder: Path, place: Path, table: str, *columns: pl.Expr) -> Path:
-    """A copy of a run in which some columns of one table are others."""
-    for path in folder.rglob("*.*"):
-        target = place / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
-    path = place / "tables" / f"{table}.parquet"
-    pl.read_parquet(path).with_columns(*columns).write_parquet(path)
-    return place
-
-
 def answer(folder: Path, about: str) -> tuple[str, str]:
     """What is said to the question that has this word in it, in short and in full."""
     found = [one for one in answers(read_run(folder)) if about in one.question]
@@ -62,35 +60,15 @@ def answer(folder: Path, about: str) -> tuple[str, str]:
     return found[0].short, found[0].text.replace("\u00a0", " ")
 
 
-def headings(html: str) -> str:
-    return "\n".join(Elements(html).text("h1") + Elements(html).text("h2"))
-
-
 # One file, and safe
 
 
 def test_every_figure_has_an_element_and_a_table_or_its_numbers_nearby(page):
-    elements = Elements(page)
-    places = [attrs["id"] for tag, attrs in elements.found if tag == "div" and attrs.get("class") == "plot"]
-    figures = json.loads(elements.text("script", id="figure-data")[0])
-    assert len(places) == len(set(places)) > 15
-    assert set(places) == set(figures)
-    ids = [attrs["id"] for _, attrs in elements.found if "id" in attrs]
-    assert len(ids) == len(set(ids))
-    for section in page.split("<section ")[1:]:
-        assert 'class="plot"' not in section or "<table>" in section
+    assert every_figure_has_an_element_and_a_table(page) > 15
 
 
 def test_nothing_is_fetched_from_anywhere(evil):
-    elements = Elements(evil)
-    for tag, attrs in elements.found:
-        assert tag not in ("link", "iframe", "object", "embed", "base", "img", "form")
-        for name in OUTSIDE & attrs.keys():
-            assert (attrs[name] or "").startswith("#"), f"<{tag} {name}={attrs[name]!r}>"
-    style = elements.text("style")[0]
-    assert "url(" not in style and "@import" not in style
-    policy = next(attrs["content"] for tag, attrs in elements.found if "http-equiv" in attrs)
-    assert policy is not None and policy.startswith("default-src 'none';") and "http" not in policy
+    nothing_is_fetched_and_links_lead_into_the_page(evil)
 
 
 def test_every_link_leads_to_a_place_in_the_page(page):
@@ -100,23 +78,13 @@ def test_every_link_leads_to_a_place_in_the_page(page):
     assert len(links) > 5 and {str(link).removeprefix("#") for link in links} <= ids
 
 
-def test_markup_in_relations_prompts_and_the_model_stays_text(page, evil):
-    elements = Elements(evil)
-    assert not [attrs for _, attrs in elements.found for name in attrs if name.startswith("on")]
-    assert sum(tag == "script" for tag, _ in elements.found) == 3
-    assert elements.text("title") == [f"Query localization: almanac{EVIL}"]
-    assert any(text.endswith(f"{EVIL} is") for text in elements.text("bdi"))
-    assert any(EVIL in text for text in elements.text("td"))
-    assert any(EVIL in text for text in elements.text("dd"))
-    start = evil.index('<script type="application/json"')
-    data = evil[start : evil.index("<script>", start)]
-    assert data.count("</") == 1 and "<!--" not in data and "<img" not in data
+def test_markup_in_relations_prompts_and_the_model_stays_text(evil):
+    markup_stays_text(evil, "Query localization: almanac", "td", "dd")
+    assert any(text.endswith(f"{EVIL} is") for text in Elements(evil).text("bdi"))
 
 
 def test_figures_take_markup_in_names_as_text(evil):
-    figures = Elements(evil).text("script", id="figure-data")[0]
-    assert "<img" not in json.dumps(json.loads(figures))
-    assert "&lt;img src=x" in json.dumps(json.loads(figures))
+    figures_take_markup_as_text(evil)
 
 
 # What it says is what the data say
@@ -399,45 +367,21 @@ def test_a_cell_of_several_neurons_shows_the_one_farthest_from_zero():
 
 @needs_chromium
 def test_the_page_opens_without_a_complaint(page, evil):
-    assert opened(page).console == ()
-    assert opened(evil).console == ()
+    opens_without_a_complaint(page)
+    opens_without_a_complaint(evil)
 
 
 @needs_chromium
 def test_every_figure_that_is_to_be_seen_is_drawn(evil):
-    found = answer_of(
-        evil,
-        "const places = [...document.querySelectorAll('.plot')].filter((one) => !one.closest('[hidden]'));"
-        "answer.textContent = [places.length, places.filter((one) => one.querySelector('.main-svg')).length].join();",
-    )
-    seen, drawn = map(int, found.split(","))
-    assert seen == drawn > 15
+    assert draws_every_figure_that_is_to_be_seen(evil) > 15
 
 
 @needs_chromium
 def test_choosing_a_localizer_shows_its_findings_wherever_it_has_some(page):
-    found = answer_of(
-        page,
-        "document.querySelector('#consistency [data-choose=\"2\"]').click();"
-        "setTimeout(() => { answer.textContent = [...document.querySelectorAll('[data-view]:not([hidden])')]"
-        ".map((part) => part.closest('section').id + part.dataset.view).join(' ')"
-        " + ' ' + document.querySelectorAll('#violins-2 .main-svg').length; }, 300);",
-    )
-    *shown, figures = found.split()
+    shown = shown_after_choosing(page, '#consistency [data-choose="2"]', "violins-2")
     assert shown == ["consistency2", "mapping0", "editing2"]
-    assert int(figures) > 0
 
 
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(evil):
-    width = answer_of(
-        "<!doctype html><body></body>",
-        "const frame = document.createElement('iframe'); frame.style.width = '400px';"
-        f"frame.srcdoc = {script_json(evil.replace('Content-Security-Policy', 'x'))};"
-        "frame.onload = () => setTimeout(() => { const root = frame.contentDocument.documentElement;"
-        "answer.textContent = [root.clientWidth, root.scrollWidth].join(); }, 800);"
-        "document.body.append(frame);",
-    )
-    inner, needed = map(int, width.split(","))
-    assert 380 <= inner <= 400
-    assert needed == inner
+    fits_a_narrow_screen(evil)
