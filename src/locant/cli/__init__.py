@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +17,8 @@ from locant.cli.data import data_app
 from locant.cli.edit import edit
 from locant.cli.report import report
 from locant.cli.run import run_app
+from locant.cli.settings import kinds_of, localizer_options
 from locant.cli.shared import (
-    FROM_PYTHON_ONLY,
     METHOD_SETTINGS,
     SETTINGS_HELP,
     DebugOption,
@@ -33,7 +35,6 @@ from locant.cli.shared import (
     counting,
     err,
     load_model,
-    method_settings,
     out,
     plain,
     print_json,
@@ -116,7 +117,7 @@ def ask(
     """One fact: its neurons, what happens when they are touched, and a page that shows it."""
     if not prompt.strip():
         raise LocantError("the prompt is empty")
-    settings = method_settings(method, context.args, seed)
+    settings = localizer_options(method, context.args, seed)
     with working("loading"):
         from locant import query
         from locant.recipes.ask import ask as ask_model
@@ -156,7 +157,7 @@ def attribute(
     debug: DebugOption = False,
 ) -> None:
     """Many queries: the top neurons of each, as Parquet."""
-    settings = method_settings(method, context.args, seed)
+    settings = localizer_options(method, context.args, seed)
     with working("loading"):
         from locant import read_queries
         from locant.sweeps import attribute_all
@@ -190,21 +191,26 @@ def models(as_json: JsonOption = False, debug: DebugOption = False) -> None:
 
 
 @app.command()
-def methods(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """The ways to score neurons, with their settings."""
+def methods(
+    editing: Annotated[bool, typer.Option("--editing", help="The ways to rewrite facts instead.")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """The ways to score neurons, or to rewrite facts, with their settings."""
     with working("looking"):
-        from locant.attributions import METHODS, settings_of
+        from locant.attributions import METHODS
+        from locant.interventions.editing import METHODS as EDITING
+    known: Mapping[str, Callable[..., object]] = EDITING if editing else METHODS
     rows = [
         {
             "method": name,
             "what": (function.__doc__ or "").strip().splitlines()[0],
             "settings": ", ".join(
-                f"--{setting.replace('_', '-')} {parameter.default}"
-                for setting, parameter in settings_of(name).items()
-                if setting not in FROM_PYTHON_ONLY
+                f"--{setting.replace('_', '-')} {signature(function).parameters[setting].default}"
+                for setting in kinds_of(function)
             ),
         }
-        for name, function in METHODS.items()
+        for name, function in known.items()
     ]
     if as_json:
         print_json(rows)

@@ -15,6 +15,19 @@ KINDS = (bool, int, float, str)
 """What a setting can be on a command line; those of another kind are for Python only."""
 
 
+def localizer_options(method: str, words: list[str], seed: int) -> dict[str, Setting]:
+    """A localizer's settings.
+
+    Raises:
+        UnknownName: no such method.
+        BadParameter: no such setting, or a value that it cannot have.
+    """
+    from locant.attributions import METHODS, settings_of
+
+    settings_of(method)
+    return settings_from(method, METHODS[method], words, seed)
+
+
 def editing_options(method: str, words: list[str], seed: int) -> dict[str, Setting]:
     """An editing method's settings.
 

@@ -13,7 +13,6 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from locant.models import LanguageModel
-    from locant.types import Setting
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -31,42 +30,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 METHOD_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 SETTINGS_HELP = "The method's own settings are options too, e.g. --rule midpoint --steps 20."
-
-
-FROM_PYTHON_ONLY = {"baseline"}
-"""Settings that are tensors."""
-
-
-def method_settings(method: str, words: list[str], seed: int) -> dict[str, Setting]:
-    """A method's settings, from the options that the command itself does not know."""
-    from locant.attributions import settings_of
-
-    known = {name: one for name, one in settings_of(method).items() if name not in FROM_PYTHON_ONLY}
-    settings: dict[str, Setting] = {"seed": seed} if "seed" in known else {}
-    rest = iter(words)
-    for word in rest:
-        option, _, joined = word.partition("=")
-        name = option.removeprefix("--").replace("-", "_")
-        if not option.startswith("--") or name not in known:
-            has = ", ".join(f"--{one.replace('_', '-')}" for one in known) or "none"
-            raise typer.BadParameter(f"no such option: {option}. {method}'s own: {has}")
-        default = known[name].default
-        if isinstance(default, bool):
-            settings[name] = joined.lower() not in ("false", "no", "0")
-            continue
-        text = joined or next(rest, "")
-        if not text or text.startswith("--"):
-            raise typer.BadParameter(f"{option} takes a value")
-        settings[name] = text if isinstance(default, str) else _number(option, text, type(default))
-    return settings
-
-
-def _number(option: str, text: str, kind: type) -> int | float:
-    try:
-        return float(text) if kind is float else int(text)
-    except ValueError:
-        what = "number" if kind is float else "whole number"
-        raise typer.BadParameter(f"{option} takes a {what}, not {text!r}") from None
 
 
 def load_model(

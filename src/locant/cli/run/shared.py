@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
-from locant.cli.shared import counting, method_settings
+from locant.cli.settings import settings_from
+from locant.cli.shared import counting
 
 if TYPE_CHECKING:
     from locant.types import Setting
@@ -25,14 +26,27 @@ def settings_of_localizers(
     from locant.attributions import METHODS
 
     known = known or tuple(METHODS)
-    by_localizer: dict[str, list[str]] = {}
+    example = "amig.mode=code" if "amig" in known else f"{known[0]}.steps=20"
+    return _settings_by_method(words, {name: METHODS[name] for name in known}, seed, "LOCALIZER", example)
+
+
+def settings_of_editors(words: list[str], seed: int) -> dict[str, dict[str, Setting]]:
+    """Settings by editing method, from words such as rome.layer=5."""
+    from locant.interventions.editing import METHODS
+
+    return _settings_by_method(words, METHODS, seed, "METHOD", "rome.layer=5")
+
+
+def _settings_by_method(
+    words: list[str], known: Mapping[str, Callable[..., object]], seed: int, what: str, example: str
+) -> dict[str, dict[str, Setting]]:
+    by_method: dict[str, list[str]] = {}
     for word in words:
-        localizer, dot, rest = word.partition(".")
-        if not dot or "=" not in rest or localizer not in known:
-            example = "amig.mode=code" if "amig" in known else f"{known[0]}.steps=20"
-            raise typer.BadParameter(f"--setting takes LOCALIZER.NAME=VALUE, e.g. {example}, not {word!r}")
-        by_localizer.setdefault(localizer, []).append(f"--{rest}")
-    return {name: method_settings(name, own, seed) for name, own in by_localizer.items()}
+        method, dot, rest = word.partition(".")
+        if not dot or "=" not in rest or method not in known:
+            raise typer.BadParameter(f"--setting takes {what}.NAME=VALUE, e.g. {example}, not {word!r}")
+        by_method.setdefault(method, []).append(f"--{rest}")
+    return {name: settings_from(name, known[name], own, seed) for name, own in by_method.items()}
 
 
 def names_in(words: str | None) -> list[str] | None:

@@ -1,0 +1,157 @@
+"""Editing: facts rewritten by several methods, and all that papers and users ask of the model afterwards.
+
+Each case is edited alone by every method, then cases in turn and together; and at every layer, to ask whether
+localization says where editing works. Cases are CounterFact's, zsRE's, MQuAKE's, one's own, or made of known facts.
+
+    from locant.recipes.editing import Plan, run_editing
+    run_editing(lm, cases, folder, Plan(), source="almanac")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from locant.errors import UnknownName
+from locant.interventions.editing import prepare
+from locant.models import LanguageModel
+from locant.queries.edit_cases import EditCase
+from locant.recipes.editing.edited import Judging, edit_alone, edit_in_turn, edit_together, read_before
+from locant.recipes.editing.judged import cost_rows, drift_rows, method_rows, together_rows
+from locant.recipes.editing.places import edit_everywhere, known_layers, layer_rows, place_rows
+from locant.recipes.editing.plan import OF_LAYERS, RANDOM, Plan
+from locant.recipes.work import Data, Say, Work, manifest_of, say_nothing
+from locant.sweeps import RunFolder
+from locant.sweeps.units import Unit
+
+__all__ = ["Plan", "run_editing"]
+
+
+def run_editing(
+    lm: LanguageModel,
+    cases: Sequence[EditCase],
+    folder: Path,
+    plan: Plan,
+    *,
+    source: str,
+    drawn: Mapping[str, object] | None = None,
+    left_out: Mapping[str, int] | None = None,
+    texts: Sequence[str] = (),
+    say: Say = say_nothing,
+) -> Path:
+    """Run every experiment into a folder; what is there already is not computed again.
+
+    Args:
+        source: where the cases come from, for the manifest.
+        drawn: and how they were drawn from it.
+        left_out: how many there were left out, by reason.
+        texts: running text, for perplexity.
+        say: for progress.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UnknownName: there are no cases, or two of one name; or a setting does not fit.
+        LocantError: a method does not fit the model; nothing has been written then.
+        BadFile: the folder holds another run.
+    """
+    if not cases or len({one.uid for one in cases}) < len(cases):
+        raise UnknownName("a run edits one case or more, each with a name of its own")
+    settings = {name: prepare(lm, name, plan.of(name)).settings for name in plan.methods}
+    run = RunFolder(folder)
+    data = Data(
+        source=source,
+        drawn=drawn,
+        counts={"cases": len(cases), "left_out": dict(left_out or {}), "texts": len(texts)},
+        text=repr([*cases, tuple(texts)]),
+    )
+    manifest = manifest_of("editing", lm, data, plan.plain() | {"resolved": settings})
+    run.check(manifest)
+    run.open(manifest)
+    work = _Work(lm, run, manifest, say, tuple(cases), plan)
+    work.describe()
+    judging = read_before(lm, cases, texts, plan)
+    work.alone(judging)
+    work.in_turn(judging)
+    work.together(judging)
+    work.places()
+    run.finish(manifest)
+    return folder
+
+
+@dataclass(frozen=True)
+class _Work(Work):
+    """A run in progress: each method fills the tables of one experiment."""
+
+    cases: tuple[EditCase, ...]
+    plan: Plan
+
+    def describe(self) -> None:
+        """What is edited."""
+        self._save(
+            "cases",
+            [
+                {
+                    "case": one.uid,
+                    "relation": one.relation,
+                    "prompt": one.request.query.prompt,
+                    "subject": one.request.subject,
+                    "old": one.request.query.answer,
+                    "new": one.request.new,
+                    "requests": len(one.requests),
+                    "paraphrases": len(one.paraphrases),
+                    "neighbours": len(one.neighbours),
+                    "portability": len(one.portability),
+                    "unrelated": len(one.unrelated),
+                }
+                for one in self.cases
+            ],
+        )
+
+    def alone(self, judging: Judging) -> None:
+        """Every case by every method, each in the model as it is."""
+        methods = [*self.plan.methods, *([RANDOM] if self._has_control() else [])]
+        units = [
+            Unit([method, case.uid], partial(edit_alone, self.lm, case, method, judging, self.plan))
+            for method in methods
+            for case in self.cases
+        ]
+        edited = self._fill("alone", units, "editing each alone")
+        self._save("methods", method_rows(edited, self.plan))
+        self._save("costs", list(cost_rows(edited)))
+
+    def in_turn(self, judging: Judging) -> None:
+        """As many cases as the plan says, one after another."""
+        some = self.cases[: self.plan.in_turn]
+        units = [
+            Unit([method, len(some)], partial(edit_in_turn, self.lm, some, method, judging, self.plan))
+            for method in self.plan.methods
+            if len(some) > 1
+        ]
+        self._save("drift", drift_rows(self._fill("in_turn", units, "editing in turn"), self.plan))
+
+    def together(self, judging: Judging) -> None:
+        """As many cases as the plan says, at once, by methods that take many."""
+        some = self.cases[: self.plan.together]
+        units = [
+            Unit([method, len(some)], partial(edit_together, self.lm, some, method, judging, self.plan))
+            for method in self.plan.methods
+            if len(some) > 1 and prepare(self.lm, method, self.plan.of(method)).at_once is None
+        ]
+        self._save("batch", together_rows(self._fill("together", units, "editing together"), self.plan))
+
+    def places(self) -> None:
+        """As many cases as the plan says, at every layer."""
+        some = self.cases[: self.plan.layers]
+        can = known_layers(self.lm, some) and set(OF_LAYERS) & set(self.plan.methods)
+        units = [Unit([one.uid], partial(edit_everywhere, self.lm, one, self.plan)) for one in some if can]
+        edited = self._fill("everywhere", units, "editing every layer")
+        self._save("places", list(place_rows(edited, self.plan)))
+        self._save("layers", list(layer_rows(edited, self.plan)))
+
+    def _has_control(self) -> bool:
+        """Whether random neurons can stand beside knowledge neurons: these are located, not given by a file."""
+        return "kn" in self.plan.methods and all(one.query.answer for case in self.cases for one in case.requests)

@@ -1,0 +1,128 @@
+"""Cases edited alone, in turn and together, and what is read of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import polars as pl
+
+from locant.attributions import attribute
+from locant.errors import BadQuery
+from locant.evaluations.edit_metrics import edit_rows
+from locant.evaluations.edit_readings import EditReadings, Scope, read_cases, writer
+from locant.interventions.editing import edit
+from locant.models import LanguageModel
+from locant.models.sample import sample
+from locant.queries.edit_cases import EditCase
+from locant.recipes.editing.plan import RANDOM, Plan, steps
+from locant.selections import select
+from locant.selections.random_sets import random_like
+from locant.types import Selection, Setting
+
+REFUSED = "refused"
+"""The metric of a case that a method cannot edit: 1."""
+ALIKE = ("request", "paraphrase", "neighbour", "unrelated")
+"""What is read again and again while edits add up."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What the model said before any edit, and what is read after one."""
+
+    before: EditReadings = field(repr=False)
+    scope: Scope = field(repr=False)
+
+
+def read_before(lm: LanguageModel, cases: Sequence[EditCase], texts: Sequence[str], plan: Plan) -> Judging:
+    """Read everything once."""
+    scope = Scope(texts=tuple(texts) if lm.architecture.kind == "causal" else ())
+    if plan.tokens and lm.architecture.kind == "causal" and any(one.generation for one in cases):
+        generate = partial(sample, lm, tokens=plan.tokens, seed=plan.seed)
+        scope = replace(scope, writer=writer(generate, cases))
+    return Judging(read_cases(lm, cases, scope), scope)
+
+
+def edit_alone(lm: LanguageModel, case: EditCase, method: str, judging: Judging, plan: Plan) -> pl.DataFrame:
+    """One case in the model as it is: its metrics, what the method noted, and how long it took.
+
+    A case that the method refuses has one row, of the metric `REFUSED`.
+    """
+    try:
+        name, settings = _method(lm, case, method, plan)
+        with edit(lm, case.requests, name, **settings) as edited:  # type: ignore[arg-type]
+            after = read_cases(lm, [case], judging.scope)
+    except BadQuery:
+        return _rows([(case.uid, case.relation, "request", REFUSED, 0.0, 1.0)]).with_columns(method=pl.lit(method))
+    noted = [
+        (case.uid, case.relation, "notes", what, None, float(value)) for what, value in _numbers(edited.notes).items()
+    ]
+    noted.append((case.uid, case.relation, "notes", "seconds", None, edited.seconds))
+    found = edit_rows(judging.before, after).cast({"before": pl.Float64, "after": pl.Float64})
+    return pl.concat([found, _rows(noted)]).with_columns(method=pl.lit(method))
+
+
+def edit_in_turn(
+    lm: LanguageModel, cases: Sequence[EditCase], method: str, judging: Judging, plan: Plan
+) -> pl.DataFrame:
+    """Cases edited one after another: metrics of all that were edited so far, after more and more of them.
+
+    Columns beside those of `edit_rows`: method; edits, how many were made; place, which of them the case's was.
+    """
+    scope = replace(judging.scope, asked=ALIKE, written=(), writer=None)
+    place = pl.DataFrame({"case": [one.uid for one in cases], "place": range(1, 1 + len(cases))})
+    found = []
+    with edit(lm, [], method, **plan.of(method)) as edited:  # type: ignore[arg-type]
+        done = 0
+        for count in steps(len(cases)):
+            edited.add([one for case in cases[done:count] for one in case.requests], batch=1)
+            done = count
+            after = read_cases(lm, cases[:count], scope)
+            found.append(edit_rows(judging.before, after).with_columns(edits=pl.lit(count)))
+    return pl.concat(found).join(place, on="case", how="left").with_columns(method=pl.lit(method))
+
+
+def edit_together(
+    lm: LanguageModel, cases: Sequence[EditCase], method: str, judging: Judging, plan: Plan
+) -> pl.DataFrame:
+    """Cases edited all at once: metrics of each."""
+    scope = replace(judging.scope, asked=ALIKE, writer=None)
+    with edit(lm, [one for case in cases for one in case.requests], method, **plan.of(method)) as edited:  # type: ignore[arg-type]
+        after = read_cases(lm, cases, scope)
+    seconds = _rows([("", "", "notes", "seconds", None, edited.seconds)])
+    found = edit_rows(judging.before, after).cast({"before": pl.Float64, "after": pl.Float64})
+    return pl.concat([found, seconds]).with_columns(method=pl.lit(method))
+
+
+def _method(
+    lm: LanguageModel, case: EditCase, method: str, plan: Plan
+) -> tuple[str, dict[str, Setting | Mapping[str, Selection]]]:
+    """The method behind a name, with its settings; of the control, random neurons in the place of each request's."""
+    if method != RANDOM:
+        return method, {**plan.of(method)}
+    settings = plan.of("kn")
+    localizer, share = str(settings.pop("localizer", "dai")), float(settings.pop("share", None) or 0.2)
+    target = {}
+    for one in case.requests:
+        located = select(attribute(lm, [one.query], localizer), "share", share=share)
+        target[one.uid] = random_like(located, plan.seed, one.uid)
+    return "kn", {**settings, "target": target}
+
+
+def _numbers(notes: Sequence[Mapping[str, Setting]]) -> dict[str, float]:
+    """The numbers of a case's notes; of several requests or layers, their means."""
+    values: dict[str, list[float]] = {}
+    for note in notes:
+        for what, value in note.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                values.setdefault(what, []).append(float(value))
+    return {what: sum(own) / len(own) for what, own in values.items()}
+
+
+_Row = tuple[str, str, str, str, float | None, float | None]
+
+
+def _rows(rows: Sequence[_Row]) -> pl.DataFrame:
+    kinds = dict.fromkeys(("case", "relation", "asked", "metric"), pl.String)
+    return pl.DataFrame(rows, schema={**kinds, "before": pl.Float64, "after": pl.Float64}, orient="row")
