@@ -48,6 +48,30 @@ def test_what_is_said_is_the_likeliest_token_where_the_answer_begins(family: str
     assert read_answers(lm, asked).said.tolist() == expected
 
 
+def test_choices_are_the_likeliest_tokens_where_each_token_of_the_answer_stands(
+    family: str, lm: LanguageModel
+) -> None:
+    asked = (*WORDS.all, replace(WORDS.double, answer="w25 w26 w27"))
+    found = read_answers(lm, asked)
+    for query, choices, agreement in zip(asked, found.choices, found.agreement.tolist(), strict=True):
+        expected, right = [], []
+        for inputs, position, token in plain.read(family, lm, query):
+            with torch.no_grad():
+                expected.append(int(lm.model(**inputs).logits[0, position].argmax()))
+            right.append(expected[-1] == token)
+        assert list(choices) == expected
+        assert agreement == pytest.approx(sum(right) / len(right))
+
+
+def test_agreement_counts_the_tokens_that_greedy_decoding_would_take() -> None:
+    lm = tiny("llama")
+    said = lm.generate("w1 w2", 3)
+    first, second, third = said.split()
+    other = "w0" if third != "w0" else "w1"
+    found = read_answers(lm, [locant.query("w1 w2", text) for text in (said, f"{first} {second} {other}", other)])
+    assert found.agreement.tolist() == pytest.approx([1, 2 / 3, float(other == first)])
+
+
 def test_of_alternatives_the_most_probable_counts_wherever_it_stands(family: str, lm: LanguageModel) -> None:
     texts = ("w4", "w50", "w51 w52", "w60")
     alone = [by_hand(family, lm, locant.query("w1 w2 w3", text)) for text in texts]

@@ -106,23 +106,25 @@ def harmonic_score(rows: pl.DataFrame, when: str = "after", *, level: float = 0.
         when: 'before' or 'after'.
 
     Returns:
-        The mean of the means over cases, as published, and an interval that resamples cases with all they have.
+        The mean of the means over cases, as published, of the cases that have all three; the interval resamples
+        cases with all they have.
 
     Raises:
-        UnknownName: one of the three scores was not read of any case.
+        UnknownName: no case has all three scores.
     """
     scores = rows.filter((pl.col("metric") == "score") & pl.col("asked").is_in(JOINED))
-    wide = scores.pivot("asked", index="case", values=when)
-    for name in JOINED:
-        if name not in wide.columns:
-            raise UnknownName(f"the harmonic score needs the score of every {name}, and none was read")
-    values = wide.select(pl.col(*JOINED).cast(pl.Float64)).to_numpy().T
+    wide = scores.pivot("asked", on_columns=JOINED, index="case", values=when)
+    values = wide.select(pl.col(*JOINED).cast(pl.Float64)).drop_nulls().to_numpy().T
+    if not values.size:
+        raise UnknownName(
+            f"the harmonic score needs a case with the scores of {', '.join(JOINED)}, and there is none"
+        )
 
     def joined(*each: np.ndarray, axis: int = -1) -> np.ndarray:
-        return np.asarray(hmean(np.stack([np.nanmean(one, axis=axis) for one in each]), axis=0))
+        return np.asarray(hmean(np.stack([one.mean(axis=axis) for one in each]), axis=0))
 
     mean = float(joined(*values))
-    if values.shape[1] == 1 or all(np.ptp(one[~np.isnan(one)]) == 0 for one in values):
+    if all(np.ptp(one) == 0 for one in values):
         return Interval(mean, mean, mean, values.shape[1])
     found = bootstrap(
         tuple(values),
@@ -151,7 +153,7 @@ def _row(asked: str, metric: str, before: Interval | None, after: Interval | Non
 
 
 def _interval(values: pl.Series, level: float, seed: int) -> Interval | None:
-    own = values.drop_nulls()
+    own = values.drop_nulls().cast(pl.Float64)
     if own.is_empty():
         return None
     cases = [str(number) for number in range(len(own))]

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
 from locant.errors import LocantError, UnknownName
 from locant.languages import UNSPACED
 from locant.models import LanguageModel
 from locant.models.hooks import at_rest
+from locant.queries import Tokens
 
 Generate: TypeAlias = Callable[[Sequence[str]], list[str]]
 """From prompts to what a model writes after each of them."""
@@ -36,8 +38,8 @@ def continue_greedily(lm: LanguageModel, prompts: Sequence[str], tokens: int) ->
     """
     if lm.architecture.kind == "masked":
         raise LocantError(f"{lm.name} is a masked model, which writes no text")
-    unique = {prompt: lm.prompt_tokens(prompt).prompt for prompt in dict.fromkeys(prompts)}
-    order = sorted(unique, key=lambda prompt: len(unique[prompt]))
+    unique = {prompt: lm.prompt_tokens(prompt) for prompt in dict.fromkeys(prompts)}
+    order = sorted(unique, key=lambda prompt: unique[prompt].length)
     written: dict[str, str] = {}
     for start in range(0, len(order), AT_ONCE):
         batch = order[start : start + AT_ONCE]
@@ -45,26 +47,32 @@ def continue_greedily(lm: LanguageModel, prompts: Sequence[str], tokens: int) ->
     return [written[prompt] for prompt in prompts]
 
 
-def _continue(lm: LanguageModel, prompts: Sequence[tuple[int, ...]], tokens: int) -> list[str]:
-    length = max(map(len, prompts))
-    seq2seq = lm.architecture.kind == "seq2seq"
-    pad = next((one for one in (lm.tokenizer.pad_token_id, lm.tokenizer.eos_token_id) if one is not None), 0)
+def _continue(lm: LanguageModel, prompts: Sequence[Tokens], tokens: int) -> list[str]:
+    length = max(one.length for one in prompts)
     # On the left, so that all prompts end where the text begins
-    ids = torch.tensor([(pad,) * (length - len(prompt)) + prompt for prompt in prompts], device=lm.device)
-    mask = torch.tensor([(0,) * (length - len(prompt)) + (1,) * len(prompt) for prompt in prompts], device=lm.device)
-    # Without a cache earlier answers would be computed again, and not be where answers are any more
-    cached = {} if seq2seq else {"use_cache": True}
+    ids = [(0,) * (length - one.length) + one.prompt for one in prompts]
+    mask = [(0,) * (length - one.length) + (1,) * one.length for one in prompts]
+    given: dict[str, Tensor | int] = {
+        "input_ids": torch.tensor(ids, device=lm.device),
+        "attention_mask": torch.tensor(mask, device=lm.device),
+    }
+    begun = length
+    if lm.architecture.kind == "seq2seq":
+        start = [one.start for one in prompts]
+        begun = len(start[0])
+        given["decoder_input_ids"] = torch.tensor(start, device=lm.device)
+        given["decoder_start_token_id"] = start[0][0]
+    ends = (lm.tokenizer.pad_token_id, lm.tokenizer.eos_token_id)
     with at_rest(lm.model):
         out = lm.model.generate(
-            ids,
-            attention_mask=mask,
-            max_new_tokens=tokens if seq2seq else max(1, min(tokens, lm.context - length)),
+            **given,
+            max_new_tokens=max(1, min(tokens, lm.context - begun)),
             do_sample=False,
-            pad_token_id=pad,
-            **cached,
+            # transformers sizes a decoder's cache by the encoder, which may have fewer blocks
+            use_cache=lm.architecture.kind != "seq2seq",
+            pad_token_id=next((one for one in ends if one is not None), 0),
         )
-    new = out if seq2seq else out[:, length:]
-    return [str(lm.tokenizer.decode(own, skip_special_tokens=True)) for own in new]
+    return [str(lm.tokenizer.decode(own, skip_special_tokens=True)) for own in out[:, begun:]]
 
 
 def begins_with(text: str, answers: Sequence[str], language: str = "en") -> bool:
@@ -110,7 +118,7 @@ def ngram_entropy(words: Sequence[str], n: int) -> float:
     """Entropy of the n-grams of some words, in bits; 0 where there are none."""
     counts = Counter(tuple(words[at : at + n]) for at in range(len(words) - n + 1))
     total = counts.total()
-    return sum(count / total * math.log2(total / count) for count in counts.values())
+    return sum((count / total * math.log2(total / count) for count in counts.values()), 0.0)
 
 
 def _words(text: str, language: str) -> list[str]:
