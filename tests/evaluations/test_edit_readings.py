@@ -15,7 +15,7 @@ from families import MASKED, tiny
 from locant.errors import UnknownName
 from locant.evaluations.edit_readings import ASKED, Scope, comparisons, gather_readings, read_cases, writer
 from locant.evaluations.editing import perplexity
-from locant.evaluations.generation import consistency, continue_greedily, fluency, inverse_frequencies
+from locant.evaluations.generation import continue_greedily, fluency, inverse_frequencies, reference_score
 from locant.models import LanguageModel
 from locant.queries.edit_cases import EditCase
 from locant.types import Fact, Query
@@ -186,7 +186,7 @@ def test_texts_are_measured_as_their_own_functions_do() -> None:
     assert values.keys() == {("", "perplexity"), ("one", "fluency"), ("one", "consistency"), ("two", "fluency")}
     assert values["", "perplexity"] == perplexity(lm, scope.texts)
     assert values["one", "fluency"] == fluency(texts)
-    assert values["one", "consistency"] == pytest.approx(consistency(" ".join(texts), "w11 w12 w13", weights))
+    assert values["one", "consistency"] == pytest.approx(reference_score(" ".join(texts), "w11 w12 w13", weights))
     assert 0 < values["one", "consistency"] < 1
 
 

@@ -11,11 +11,11 @@ from families import MASKED, tiny
 from locant.errors import LocantError, UnknownName
 from locant.evaluations.generation import (
     begins_with,
-    consistency,
     continue_greedily,
     fluency,
     inverse_frequencies,
     ngram_entropy,
+    reference_score,
 )
 from locant.models import LanguageModel
 
@@ -113,9 +113,9 @@ def test_consistency_is_a_cosine_of_weighted_counts() -> None:
     weights = inverse_frequencies(["red wine", "red house"])
     assert weights == pytest.approx({"red": 1.0, "wine": math.log(1.5) + 1, "house": math.log(1.5) + 1})
     rare = math.log(1.5) + 1
-    assert consistency("red red wine", "Red house!", weights) == pytest.approx(
+    assert reference_score("red red wine", "Red house!", weights) == pytest.approx(
         2 / (math.hypot(2, rare) * math.hypot(1, rare))
     )
-    assert consistency("wine", "wine unknown", weights) == pytest.approx(1)
-    assert consistency("wine", "house", weights) == 0
-    assert consistency("unknown", "house", weights) == 0
+    assert reference_score("wine", "wine unknown", weights) == pytest.approx(1)
+    assert reference_score("wine", "house", weights) == 0
+    assert reference_score("unknown", "house", weights) == 0

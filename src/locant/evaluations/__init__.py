@@ -19,6 +19,8 @@ from locant.evaluations.consistency import (
     mean_jaccard,
     shuffled_null,
 )
+from locant.evaluations.edit_metrics import edit_rows, edit_table, harmonic_score
+from locant.evaluations.edit_readings import EditReadings, Scope, Writer, gather_readings, read_cases, writer
 from locant.evaluations.editing import (
     Bystanders,
     EditScores,
@@ -27,6 +29,7 @@ from locant.evaluations.editing import (
     perplexity,
     score_edit,
 )
+from locant.evaluations.generation import continue_greedily, fluency, reference_score
 from locant.evaluations.kinds import (
     SplitHalf,
     Welch,
@@ -41,11 +44,14 @@ __all__ = [
     "METRICS",
     "Bystanders",
     "Consistency",
+    "EditReadings",
     "EditScores",
     "NullTest",
+    "Scope",
     "SplitHalf",
     "Welch",
     "Words",
+    "Writer",
     "above_null",
     "answer_log_probability",
     "answer_probability",
@@ -54,9 +60,15 @@ __all__ = [
     "bystanders",
     "cloze_perplexity",
     "consistency_of",
+    "continue_greedily",
     "cs1",
     "cs2",
+    "edit_rows",
+    "edit_table",
     "first_tokens",
+    "fluency",
+    "gather_readings",
+    "harmonic_score",
     "interval",
     "matched",
     "mean_jaccard",
@@ -64,10 +76,13 @@ __all__ = [
     "otsu",
     "perplexity",
     "read_answers",
+    "read_cases",
+    "reference_score",
     "relative_change",
     "score_edit",
     "shuffled_null",
     "split_half",
     "value_words",
     "welch",
+    "writer",
 ]

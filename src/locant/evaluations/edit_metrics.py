@@ -67,7 +67,9 @@ def edit_rows(before: EditReadings, after: EditReadings) -> pl.DataFrame:
         missing = rows.filter(pl.col("target").is_null())["query"][0]
         raise UnknownName(f"query {missing!r} was read after the edit and not before")
     own, other = (_means(one.queries) for one in (before, after))
-    measured = own.join(other, on=["case", "relation", "asked", "metric"], how="right", suffix="_after")
+    measured = own.join(
+        other, on=["case", "relation", "asked", "metric"], how="right", suffix="_after", maintain_order="right"
+    )
     return pl.concat([_named(measured), _kept(rows), _texts(before, after)]).filter(
         pl.col("before").is_not_null() | pl.col("after").is_not_null()
     )
@@ -92,8 +94,7 @@ def edit_table(rows: pl.DataFrame, *, level: float = 0.95, seed: int = 0) -> pl.
         (str(asked), str(metric), _interval(some["before"], level, seed), _interval(some["after"], level, seed))
         for (asked, metric), some in rows.group_by("asked", "metric", maintain_order=True)
     ]
-    scores = rows.filter(pl.col("metric") == "score")
-    if set(JOINED) <= set(scores["asked"]):
+    if not _joined(rows, "after").is_empty():
         before, after = (harmonic_score(rows, when, level=level, seed=seed) for when in ("before", "after"))
         found.append(("all", "harmonic", before, after))
     return pl.DataFrame([_row(*one) for one in found], schema=_TABLE, orient="row")
@@ -112,9 +113,7 @@ def harmonic_score(rows: pl.DataFrame, when: str = "after", *, level: float = 0.
     Raises:
         UnknownName: no case has all three scores.
     """
-    scores = rows.filter((pl.col("metric") == "score") & pl.col("asked").is_in(JOINED))
-    wide = scores.pivot("asked", on_columns=JOINED, index="case", values=when)
-    values = wide.select(pl.col(*JOINED).cast(pl.Float64)).drop_nulls().to_numpy().T
+    values = _joined(rows, when).to_numpy().T
     if not values.size:
         raise UnknownName(
             f"the harmonic score needs a case with the scores of {', '.join(JOINED)}, and there is none"
@@ -137,6 +136,13 @@ def harmonic_score(rows: pl.DataFrame, when: str = "after", *, level: float = 0.
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Interval(mean, float(found.low), float(found.high), values.shape[1])
+
+
+def _joined(rows: pl.DataFrame, when: str) -> pl.DataFrame:
+    """The scores that the harmonic mean joins: a row for each case that has all three."""
+    scores = rows.filter((pl.col("metric") == "score") & pl.col("asked").is_in(JOINED))
+    wide = scores.pivot("asked", on_columns=JOINED, index="case", values=when)
+    return wide.select(pl.col(*JOINED).cast(pl.Float64)).drop_nulls()
 
 
 _TABLE = {

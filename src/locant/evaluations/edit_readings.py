@@ -18,10 +18,10 @@ from locant.evaluations.editing import perplexity
 from locant.evaluations.generation import (
     Generate,
     begins_with,
-    consistency,
     continue_greedily,
     fluency,
     inverse_frequencies,
+    reference_score,
 )
 from locant.models import LanguageModel
 from locant.queries.edit_cases import EditCase
@@ -276,6 +276,6 @@ def _read_texts(lm: LanguageModel, cases: Sequence[EditCase], scope: Scope) -> p
             own = [next(texts) for _ in one.generation]
             rows.append((one.uid, "fluency", fluency(own, one.request.query.language)))
             if one.references:
-                alike = consistency(" ".join(own), " ".join(one.references), scope.writer.weights)
+                alike = reference_score(" ".join(own), " ".join(one.references), scope.writer.weights)
                 rows.append((one.uid, "consistency", alike))
     return pl.DataFrame(rows, schema=_TEXTS, orient="row")

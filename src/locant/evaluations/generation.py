@@ -132,7 +132,7 @@ def inverse_frequencies(texts: Sequence[str]) -> dict[str, float]:
     return {word: math.log((1 + len(texts)) / (1 + count)) + 1 for word, count in counts.items()}
 
 
-def consistency(text: str, reference: str, weights: Mapping[str, float]) -> float:
+def reference_score(text: str, reference: str, weights: Mapping[str, float]) -> float:
     """The cosine of two texts' word counts, weighted by `inverse_frequencies`; words without a weight do not count.
 
     0 where one text has no words that do.
