@@ -249,9 +249,9 @@ def test_agnostic_neurons_are_judged_in_a_language_that_had_no_part_in_locating_
 @pytest.mark.parametrize(
     ("still", "short", "said"),
     [
-        (("zh",), "Yes", "shown in 2 of 3 languages (en and fr)."),
-        (("zh", "fr"), "Partly", "shown in 1 of 3 languages (en)."),
-        (("en", "zh", "fr"), "Not shown", "shown in 0 of 3 languages."),
+        (("zh",), "Yes", "in 2 of 3 languages (en and fr)."),
+        (("zh", "fr"), "Partly", "in 1 of 3 languages (en)."),
+        (("en", "zh", "fr"), "Not shown", "in 0 of 3 languages."),
     ],
 )
 def test_agnostic_neurons_are_there_only_if_half_of_the_languages_show_them(tmp_path, still, short, said):
@@ -266,7 +266,7 @@ def test_agnostic_neurons_are_there_only_if_half_of_the_languages_show_them(tmp_
 def test_languages_of_few_facts_show_nothing_on_their_own(tmp_path):
     found = answer(made(tmp_path, facts=7), "language-agnostic neurons?")
     assert found[0] == "Yes"
-    assert "with 10 facts or more, a drop beyond random ones’ is shown in 2 of 3 languages (en and fr)." in found[1]
+    assert "shown on its own, with 10 facts or more, in 2 of 3 languages (en and fr)." in found[1]
 
 
 def test_what_other_languages_neurons_do_is_the_mean_over_facts_of_the_language_they_lack(folder):

@@ -55,8 +55,8 @@ def answer(run: Run) -> Answer:
 def _each_on_its_own(run: Run, shown: list[str]) -> str:
     """In how many languages the drop is shown, and in which, where these are some of a few."""
     named = f" ({one_of(shown)})" if 0 < len(shown) < len(run.languages) <= 9 else ""
-    said = f" On its own, with {LEAST} facts or more, a drop beyond random ones’ is shown in"
-    return f"{said} {len(shown)} of {len(run.languages)} languages{named}."
+    number = f"{len(shown)} of {len(run.languages)} languages{named}"
+    return f" A drop beyond random ones’ is shown on its own, with {LEAST} facts or more, in {number}."
 
 
 def held_out(run: Run) -> pl.DataFrame:

@@ -56,11 +56,11 @@ def _at_one_share(run: Run) -> Block:
     said = (
         "Neurons of a fact that pass in so many of the languages that know it, or more, where passing is a score "
         f"above {above} in that language, less the deviation over its queries. “all” are all that know the fact; "
-        "neurons that pass in one are in the table. Means over facts, with 95% bootstrap intervals; facts are those "
-        "known in as many languages, so that n, beside the rows, falls downward. Control, in grey: in each language "
-        "the neurons of another fact of the relation that is known in it, drawn for each language by itself, of the "
-        "same facts; two languages may draw one fact, so that chance is rather too high than too low. Sets that are "
-        "compared elsewhere are cut to one size whatever this share is."
+        "neurons that pass in one are in the table. Means over facts, at the right as numbers, with 95% bootstrap "
+        "intervals; facts are those known in as many languages, so that n, beside the rows, falls downward. Control, "
+        "in grey: in each language the neurons of another fact of the relation that is known in it, drawn for each "
+        "language by itself, of the same facts; two languages may draw one fact, so that chance is rather too high "
+        "than too low. Sets that are compared elsewhere are cut to one size whatever this share is."
     )
     body = legend(_LEGEND) + plot("agreement-dots", "Neurons by the number of languages they pass in") + caption(said)
     head = ("passes in languages", *_COLUMNS, "facts without any", "facts")
@@ -78,8 +78,9 @@ def _at_all_shares(found: Mapping[float, Counts]) -> Block:
     shown = [share for share, own in found.items() if 2 in own and side(own[2][GAP]) > 0]
     said = (
         "The same count for several shares of a language’s highest score, from which a neuron passes; each panel has "
-        "a scale of its own. The heading is about neurons that pass in two languages or more. Means over facts, with "
-        "95% bootstrap intervals; n beside the rows. Control: each language’s neurons are another fact’s."
+        "a scale of its own. The heading is about neurons that pass in two languages or more. Means over facts, at "
+        "the right as numbers, with 95% bootstrap intervals; n beside the rows. Control: each language’s neurons "
+        "are another fact’s."
     )
     head = ("share", "passes in languages", *_COLUMNS, "facts")
     table = [
@@ -97,7 +98,7 @@ def _heading(run: Run, found: Counts) -> str:
     first, second = found.get(1), found.get(2)
     said = f"A fact has {first[FACT].mean:.1f} neurons that pass in one language or more" if first else "Neurons pass"
     if second is not None and OTHERS in second:
-        said += f", {second[FACT].mean:.1f} in two (as many of other facts {second[OTHERS].mean:.1f})"
+        said += f", {second[FACT].mean:.1f} in two (of several facts {second[OTHERS].mean:.1f})"
     some = _in_all(run)
     none = mean(some, "none") if some is not None else None
     if none is not None:
@@ -106,15 +107,17 @@ def _heading(run: Run, found: Counts) -> str:
 
 
 def _dots(found: Counts) -> go.Figure:
-    """From two languages on: what passes in one has nothing to agree with."""
-    marks = [
-        Dot(f"{_least(least)} · {value.n}", of, value, _MARKS[of])
-        for least, own in found.items()
-        if least != 1
-        for of, value in own.items()
-        if of in _MARKS
-    ]
-    return dots(marks, "neurons", _number, (0.0, 1.0), "~g")
+    """From two languages on: what passes in one has nothing to agree with. At the right, both means of each row."""
+    several = {f"{_least(least)} · {own[FACT].n}": own for least, own in found.items() if least != 1}
+    marks = [Dot(row, of, own[of], mark) for row, own in several.items() for of, mark in _MARKS.items() if of in own]
+    figure = dots(marks, "neurons", _number, (0.0, 1.0), "~g")
+    for place, own in enumerate(several.values()):
+        means = " / ".join(_mean(own[of]) for of in _MARKS if of in own)
+        figure.add_annotation(
+            text=means, x=1, xref="paper", xanchor="left", xshift=8, y=place, showarrow=False, font={"size": 12}
+        )
+    figure.update_layout(margin={"r": 80})
+    return figure
 
 
 def _least(least: int | None) -> str:
@@ -177,10 +180,18 @@ def _sizes(run: Run) -> pl.DataFrame:
 
 def _number(found: Interval) -> str:
     """A mean count with its interval."""
-    digits = 1 if max(found.mean, found.high) >= 1 else 2
+    digits = _digits(found)
     if found.n == 1:
         return f"{found.mean:.{digits}f}"
     return f"{found.mean:.{digits}f}\u00a0[{found.low:.{digits}f},\u00a0{found.high:.{digits}f}]"
+
+
+def _mean(found: Interval) -> str:
+    return f"{found.mean:.{_digits(found)}f}" if found.mean else "0"
+
+
+def _digits(found: Interval) -> int:
+    return 1 if max(found.mean, found.high) >= 1 else 2
 
 
 def _signed(found: Interval) -> str:

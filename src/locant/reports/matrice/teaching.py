@@ -45,9 +45,9 @@ def sections(run: Run) -> Iterator[Section]:
 
 _WHAT = {
     "overwrite": "A new answer is taught in one language that knows another ({}), and then asked for in all: shown "
-    "are other languages that knew the old one; such as lacked it are in the table.",
+    "are other languages that knew the old one; those that lacked it are in the table.",
     "new": "A fact is taught as it is in one language that does not know it ({}), and then asked for in all: shown "
-    "are other languages that lacked it too; such as knew it already are in the table. "
+    "are other languages that lacked it too; those that knew it already are in the table. "
     "Neurons are those located where it is known; where it was not located, those of its relation’s other facts.",
 }
 

@@ -22,6 +22,7 @@ THERE, NEVER, KNOWN = "taught there", "never taught there", "known of those "
 """Pairs of a fact and a language that was taught it, or never was; with the last before them, whether it is known."""
 ASKED, CHANCE = "asked of another fact", "by another fact's neurons"
 """Pairs in which another fact's neurons were read too: as they are, and by those."""
+_PAIRS = {ASKED: "where another fact was read too", CHANCE: "by that fact’s neurons"}
 VERDICTS = {
     "shared": ("var(--shared)", "var(--paper)"),
     "specific": ("var(--located)", "var(--paper)"),
@@ -148,10 +149,10 @@ def _taught(run: Run) -> Block:
         heading += "" if apart(everywhere, somewhere) else ", a difference that may be chance"
     if not found:
         return absent(heading, "No pair of a fact and a language has a verdict.")
-    marks = [Dot(upper(of), "shared", one, ("circle", f"var(--{'control' if of == CHANCE else 'shared'})"))
-             for of, one in found.items()]  # fmt: skip
+    named = {_PAIRS.get(of, of): (one, "control" if of == CHANCE else "shared") for of, one in found.items()}
+    marks = [Dot(upper(of), "shared", one, ("circle", f"var(--{colour})")) for of, (one, colour) in named.items()]
     body = plot("taught-dots", "Shares of pairs that are shared, by teaching") + caption(said)
-    body += as_table(("pairs", "shared", "n"), [(of, portion(one), count(one.n)) for of, one in found.items()])
+    body += as_table(("pairs", "shared", "n"), [(of, portion(one), count(one.n)) for of, (one, _) in named.items()])
     return Block(heading, body, {"taught-dots": dots(marks, "share of pairs that are shared", portion, (0.0, 1.0))})
 
 
@@ -159,20 +160,21 @@ def _never(run: Run) -> Block:
     """Languages that were taught a fact beside those that never were: what they know, and whose neurons hold it."""
     rows = run["sharing"].filter(pl.col("verdict").is_not_null())
     parts = [
-        (f"{'taught there' if taught else 'never taught there'} · {len(own)}", own)
+        (f"{'taught' if taught else 'untaught'} · {len(own)}", own)
         for taught in (True, False)
         if len(own := rows.filter(pl.col("taught") == taught))
     ]
     said = (
         "Every fact in every language, by whether the fact was taught in that language (n: facts and languages); "
         "verdicts as above. That a fact is absent where it was not taught is how the model was made. What is known "
-        "there all the same came from other languages, or is a guess that its relation allows. Below: how many "
-        "pairs are known, and of those with a verdict, which is shared or the language’s own, how many are shared; "
-        "means over facts with 95% bootstrap intervals. Control: pairs that were taught, in the same facts and "
-        f"others.{_strays(run)}"
+        "there all the same came from other languages, or is a guess that its relation allows. The table has how "
+        "many pairs are known, and of those with a verdict, which is shared or the language’s own, how many are "
+        "shared; means over facts with 95% bootstrap intervals. Control: pairs that were taught, in the same facts "
+        f"and others.{_strays(run)}"
     )
-    body = _legend() + plot("taught-stacks", "Stacked bars of verdicts by teaching") + caption(said)
+    body = _legend() + plot("taught-stacks", "Stacked bars of verdicts by teaching")
     body += grid(("pairs", "number", "known", "with a verdict", "shared of these", "n"), list(_by_teaching(run)))
+    body += caption(said)
     body += as_table(_HEAD, [(name, *_portions(own), count(own["fact"].n_unique())) for name, own in parts])
     figure = stacks([(name, _shares(own)) for name, own in parts], VERDICTS)
     return Block(_never_heading(run), body, {"taught-stacks": figure})
