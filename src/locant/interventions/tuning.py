@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -27,11 +27,15 @@ from torch import Tensor, nn
 
 from locant.errors import LocantError, UnknownName
 from locant.models import LanguageModel, at_least_float32, hooks
+from locant.models.sites import Sites
 from locant.models.weights import Vectors, changing_vectors
 from locant.queries import Tokens
 from locant.types import Query, Selection
 
 VECTORS = ("up", "gate", "down")
+
+Losses: TypeAlias = Callable[[LanguageModel, Sequence[Tokens]], Float[Tensor, " query"]]
+"""From queries in tokens to what each has of a loss, in nats, with gradients."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ class Tuning:
 class Schedule:
     """How long and how fast to train: what `tuned` and `lora_tuned` are told.
 
+    Attributes:
+        skip_below: a batch with a loss below it is not stepped on.
+
     Raises:
         UnknownName: a number makes no sense.
     """
@@ -67,6 +74,7 @@ class Schedule:
     batch: int
     stop_at: float | None
     seed: int
+    skip_below: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -127,11 +135,13 @@ def fit(
     trained: Sequence[Tensor],
     schedule: Schedule,
     after_step: Callable[[], None] = lambda: None,
+    losses_of: Losses | None = None,
 ) -> Tuning:
-    """Minimise -ln P(answer | prompt) over tensors that the model's passes depend on; all methods train with this.
+    """Minimise a loss over tensors that the model's passes depend on; all methods train with this.
 
     Args:
         trained: leaves; all other parameters are frozen while it lasts.
+        losses_of: a batch's loss is the mean over its queries; `answer_losses` if not given.
 
     Raises:
         UnknownName: there are no queries.
@@ -141,6 +151,7 @@ def fit(
     tokens = [lm.tokens(query) for query in queries]
     if not tokens:
         raise UnknownName("there are no queries to train on")
+    losses_of = losses_of or answer_losses
     optimiser = torch.optim.Adam(list(trained), lr=schedule.rate)
     order = torch.Generator().manual_seed(schedule.seed)
     losses: list[float] = []
@@ -151,8 +162,10 @@ def fit(
         while (begun := len(losses)) < schedule.steps:
             batches = torch.randperm(len(tokens), generator=order).split(schedule.batch)
             for rows in batches[: schedule.steps - begun]:
-                loss = _loss(lm, [tokens[row] for row in rows.tolist()])
+                loss = losses_of(lm, [tokens[row] for row in rows.tolist()]).mean()
                 losses.append(_finite(float(loss.detach()), len(losses), schedule))
+                if losses[-1] < schedule.skip_below:
+                    continue
                 loss.backward()
                 optimiser.step()
                 optimiser.zero_grad()
@@ -162,15 +175,21 @@ def fit(
     return Tuning(tuple(losses), sum(leaf.numel() for leaf in trained), time.perf_counter() - start)
 
 
-def _loss(lm: LanguageModel, tokens: Sequence[Tokens]) -> Float[Tensor, ""]:
-    """Mean of -ln P(answer | prompt) over queries; an answer's tokens add up."""
+def answer_losses(lm: LanguageModel, tokens: Sequence[Tokens]) -> Float[Tensor, " query"]:
+    """-ln P(answer | prompt) of each query, with gradients; an answer's tokens add up."""
     sites = lm.sites([(one, one.answers[0]) for one in tokens])
+    logits = trained_logits(lm, sites)
+    each = nn.functional.cross_entropy(logits, sites.target.to(logits.device), reduction="none")
+    return each.new_zeros(len(tokens)).index_add(0, sites.query.to(each.device), each)
+
+
+def trained_logits(lm: LanguageModel, sites: Sites) -> Float[Tensor, "site vocab"]:
+    """Logits at every site, at least float32, with gradients; for passes within `fit`."""
     residual: dict[int, Tensor] = {}
     with hooks.watching_outputs(lm.blocks[-1:], residual.__setitem__):
         lm.run(sites)
     at = (sites.sequence.to(residual[0].device), sites.position.to(residual[0].device))
-    logits = at_least_float32(lm.readout(residual[0][at]))
-    return nn.functional.cross_entropy(logits, sites.target.to(logits.device), reduction="sum") / len(tokens)
+    return at_least_float32(lm.readout(residual[0][at]))
 
 
 def _finite(loss: float, step: int, schedule: Schedule) -> float:
