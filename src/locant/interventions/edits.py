@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -84,7 +84,41 @@ def update(
             f"query {query.uid!r}: {query.answer!r} and {new!r} begin with the same token, {lm.text_of([old_id])!r}, "
             "and an edit knows answers by their first"
         )
-    old_row, new_row = (_embedding(lm, token, embeddings) for token in (old_id, new_id))
+    return move(
+        lm,
+        selection,
+        [old_id],
+        [new_id],
+        embeddings=embeddings,
+        lambda1=lambda1,
+        lambda2=lambda2,
+        scaled=scaled,
+        activations=activations,
+    )
+
+
+def move(
+    lm: LanguageModel,
+    selection: Selection,
+    away: Sequence[int],
+    towards: Sequence[int],
+    *,
+    embeddings: Literal["input", "output"],
+    lambda1: float,
+    lambda2: float,
+    scaled: bool,
+    activations: Float[Tensor, "layer neuron"] | None,
+) -> AbstractContextManager[None]:
+    """What `update` does, for answers that are given in tokens: v <- v - lambda1 E(away) + lambda2 E(towards).
+
+    Args:
+        away, towards: of several tokens, E is the sum of each one's embedding, once.
+        embeddings, lambda1, lambda2, scaled, activations: as for `update`.
+
+    Raises:
+        LocantError, UnknownName: as for `update`.
+    """
+    old_row, new_row = (_embedding(lm, tokens, embeddings) for tokens in (away, towards))
     if scaled:
         old_row, new_row = old_row / old_row.norm(), new_row / new_row.norm()
     step = lambda2 * new_row - lambda1 * old_row
@@ -114,8 +148,8 @@ def _rewriting(lm: LanguageModel, selection: Selection, rewrite: Callable[..., T
         yield
 
 
-def _embedding(lm: LanguageModel, token: int, which: str) -> Float[Tensor, " hidden"]:
-    """A token's embedding, at least in float32."""
+def _embedding(lm: LanguageModel, tokens: Sequence[int], which: str) -> Float[Tensor, " hidden"]:
+    """The sum of some tokens' embeddings, at least in float32."""
     if which not in ("input", "output"):
         raise UnknownName(f"no embeddings {which!r}; there are input, output")
     table = lm.model.get_input_embeddings() if which == "input" else lm.model.get_output_embeddings()
@@ -127,4 +161,4 @@ def _embedding(lm: LanguageModel, token: int, which: str) -> Float[Tensor, " hid
             f"{lm.name}: its {which} embeddings are {rows.shape[1]} wide and its residual stream {lm.hidden}, "
             "so no embedding can be added to a value vector; it can be erased only"
         )
-    return at_least_float32(rows[token].detach())
+    return at_least_float32(rows[list(tokens)].detach()).sum(dim=0)
