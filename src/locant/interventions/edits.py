@@ -103,7 +103,7 @@ def move(
     away: Sequence[int],
     towards: Sequence[int],
     *,
-    embeddings: Literal["input", "output"],
+    embeddings: str,
     lambda1: float,
     lambda2: float,
     scaled: bool,

@@ -6,10 +6,16 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from locant.interventions.editing.editor import Editor
+from locant.interventions.editing.ft import ft
+from locant.interventions.editing.ft_l import ft_l
+from locant.interventions.editing.ft_m import ft_m
 from locant.interventions.editing.kn import kn
 
 Method: TypeAlias = Callable[..., Editor]
 
 METHODS: dict[str, Method] = {
+    "ft": ft,
+    "ft_l": ft_l,
+    "ft_m": ft_m,
     "kn": kn,
 }
