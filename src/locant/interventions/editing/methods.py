@@ -10,6 +10,7 @@ from locant.interventions.editing.ft import ft
 from locant.interventions.editing.ft_l import ft_l
 from locant.interventions.editing.ft_m import ft_m
 from locant.interventions.editing.kn import kn
+from locant.interventions.editing.neuron_tuning import neuron_tuning
 
 Method: TypeAlias = Callable[..., Editor]
 
@@ -18,4 +19,5 @@ METHODS: dict[str, Method] = {
     "ft_l": ft_l,
     "ft_m": ft_m,
     "kn": kn,
+    "neuron_tuning": neuron_tuning,
 }
