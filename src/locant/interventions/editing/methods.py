@@ -10,6 +10,7 @@ from locant.interventions.editing.ft import ft
 from locant.interventions.editing.ft_l import ft_l
 from locant.interventions.editing.ft_m import ft_m
 from locant.interventions.editing.kn import kn
+from locant.interventions.editing.lora import lora
 from locant.interventions.editing.neuron_tuning import neuron_tuning
 
 Method: TypeAlias = Callable[..., Editor]
@@ -20,4 +21,5 @@ METHODS: dict[str, Method] = {
     "ft_m": ft_m,
     "kn": kn,
     "neuron_tuning": neuron_tuning,
+    "lora": lora,
 }
