@@ -22,7 +22,7 @@ def lora(
     rank: int | None = None,
     parameters: int | None = None,
     steps: int = 25,
-    rate: float = 5e-3,
+    rate: float = 2e-3,
     stop_at: float | None = 0.01,
     per_step: int = 64,
     seed: int = 0,
