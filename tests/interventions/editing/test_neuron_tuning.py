@@ -60,7 +60,7 @@ def test_the_weights_are_those_of_tuning(family: str, lm: LanguageModel) -> None
     with edit(lm, asked, "neuron_tuning", target=chosen, steps=4) as edited:
         found = weights(lm)
     queries = [one.asked for one in asked]
-    with tuned(lm, queries, chosen, steps=4, rate=1e-2, batch=64):
+    with tuned(lm, queries, chosen, steps=4, rate=1e-2, vectors=["down"]):
         expected, losses = weights(lm), -locant.answer_log_probability(lm, queries)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert [note["loss"] for note in edited.notes] == pytest.approx(losses.tolist(), rel=1e-4)
