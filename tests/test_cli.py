@@ -52,6 +52,52 @@ SPAIN = {"prompt": "The capital of Spain is", "answer": "Madrid"}
 # What commands do
 
 
+def test_edit_shows_both_objects_before_and_after_and_what_was_spared(locant_: Command, tmp_path: Path) -> None:
+    ran = locant_(
+        "edit", "The capital of France is", "--new", "Rome", "--method", "ft_m", "--save-weights", "edit.safetensors"
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("The capital of France is Paris -> Rome   ft_m, ")
+    assert "P(Paris)" in ran.out and "other facts of the relation" in ran.out
+    assert folders(Path()) == ["edit.safetensors"]
+
+
+def test_edit_takes_the_settings_of_its_method_and_gives_json(locant_: Command) -> None:
+    ran = locant_("edit", "The capital of France is", "--new", "Rome", "--method", "ft_m", "--steps", "0", "--json")
+    found = json.loads(ran.out)
+    assert found["made_by"]["settings"]["steps"] == 0
+    assert found["readings"][0]["new"][0] == found["readings"][0]["new"][1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--new", " "), "must not be empty"),
+        (("--new", "Rome", "--subject", "Spain"), "subject 'Spain' is not in its prompt"),
+        (("--new", "Rome", "--method", "rom"), "no editing method 'rom'"),
+        (("--new", "Rome", "--model", "no/such/model"), "no/such/model"),
+    ],
+)
+def test_a_mistake_in_an_edit_is_one_sentence_and_leaves_nothing(
+    locant_: Command, words: tuple[str, ...], said: str
+) -> None:
+    ran = locant_("edit", "The capital of France is", *words)
+    assert ran.code == 1 and said in ran.err and ran.err.count("\n") == 1
+    assert folders(Path()) == []
+
+
+def test_edit_writes_over_nothing(locant_: Command) -> None:
+    Path("mine").write_text("keep")
+    ran = locant_("edit", "The capital of France is", "--new", "Rome", "--save-weights", "mine")
+    assert ran.code == 1 and "is there already" in ran.err and Path("mine").read_text() == "keep"
+
+
+def test_the_ways_to_rewrite_facts_are_listed_with_their_settings(locant_: Command) -> None:
+    ran = locant_("methods", "--editing", "--json")
+    rows = {row["method"]: row["settings"] for row in json.loads(ran.out)}
+    assert {"kn", "ft_m"} <= set(rows) and "--layer None" in rows["ft_m"]
+
+
 def test_ask_writes_a_page_with_its_tables_and_prints_where_it_is(locant_: Command, tmp_path: Path) -> None:
     ran = locant_(*PARIS)
     assert (ran.code, ran.err) == (0, "")

@@ -187,11 +187,12 @@ def relation_of(query: Query, known: Sequence[Query]) -> str:
 
 def own_answers(lm: LanguageModel, queries: Sequence[Query]) -> tuple[Query, ...]:
     """The queries with the model's own first answer where it does not give theirs; some may drop out."""
-    ranks = read_answers(lm, queries).rank.tolist()
-    said = first_tokens(lm, queries)
+    there = [query for query in queries if can_be_asked(lm, query)]
+    ranks = read_answers(lm, there).rank.tolist()
+    said = first_tokens(lm, there)
     own = [
         query if rank == 1 else replace(query, answer=text, alternatives=())
-        for query, rank, text in zip(queries, ranks, said, strict=True)
+        for query, rank, text in zip(there, ranks, said, strict=True)
     ]
     askable = [query for query in own if can_be_asked(lm, query)]
     ranks = read_answers(lm, askable).rank.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from locant.errors import BadQuery
 from locant.evaluations import interval, read_answers
 from locant.evaluations.answers import Answers
 from locant.interventions.editing import Note, edit
+from locant.languages import UNSPACED
 from locant.models import LanguageModel
 from locant.queries import edit_request
 from locant.recipes.ask import own_answers, relation_of, unrelated_queries
@@ -168,11 +170,15 @@ def _spared(asked: str, queries: Sequence[Query], before: Answers, after: Answer
 
 
 def _subject_in(prompt: str, language: str) -> str:
-    """The longest subject of an almanac fact that stands in a prompt; "" if there is none."""
+    """The longest subject of the almanac's facts about the world that stands in a prompt; "" if there is none."""
     if language not in almanac.LANGUAGES:
         return ""
-    subjects = {one.fact.subject for one in almanac.queries(language=language)}
-    return max((one for one in subjects if one and one in prompt), key=len, default="")
+    of_the_world = {one.name for one in almanac.relations() if one.kind == "factual"}
+    subjects = {one.fact.subject for one in almanac.queries(language=language) if one.relation in of_the_world}
+    # Whole words, where words are parted at all
+    border = "" if language in UNSPACED else r"\b"
+    there = [one for one in subjects if re.search(border + re.escape(one) + border, prompt)]
+    return max(there, key=len, default="")
 
 
 def _neighbours(lm: LanguageModel, request: EditRequest, count: int) -> tuple[Query, ...]:

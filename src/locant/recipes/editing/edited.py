@@ -21,6 +21,8 @@ from locant.selections import select
 from locant.selections.random_sets import random_like
 from locant.types import Selection, Setting
 
+TOP = 5
+"""Of what the model could say, published texts are drawn from so many."""
 REFUSED = "refused"
 """The metric of a case that a method cannot edit: 1."""
 ALIKE = ("request", "paraphrase", "neighbour", "unrelated")
@@ -39,7 +41,7 @@ def read_before(lm: LanguageModel, cases: Sequence[EditCase], texts: Sequence[st
     """Read everything once."""
     scope = Scope(texts=tuple(texts) if lm.architecture.kind == "causal" else ())
     if plan.tokens and lm.architecture.kind == "causal" and any(one.generation for one in cases):
-        generate = partial(sample, lm, tokens=plan.tokens, seed=plan.seed)
+        generate = partial(sample, lm, length=plan.tokens, seed=plan.seed, top_k=TOP)
         scope = replace(scope, writer=writer(generate, cases))
     return Judging(read_cases(lm, cases, scope), scope)
 
