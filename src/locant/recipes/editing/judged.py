@@ -25,11 +25,13 @@ def cost_rows(edited: pl.DataFrame) -> Iterator[Row]:
     """Of each method, cases edited and refused, and means of what it noted: seconds, losses, norms."""
     for (method,), own in edited.group_by("method", maintain_order=True):
         refused = own.filter(pl.col("metric") == REFUSED)["case"].n_unique()
+        about: Row = {"method": method, "cases": own["case"].n_unique(), "refused": refused}
         notes = own.filter(pl.col("asked") == "notes").group_by("metric", maintain_order=True)
-        for (metric,), values in notes:
-            after = values["after"].drop_nulls()
-            about: Row = {"method": method, "cases": own["case"].n_unique(), "refused": refused, "noted": metric}
-            yield {**about, "mean": after.mean(), "median": after.median(), "n": len(after)}
+        noted = [(str(metric), values["after"].drop_nulls()) for (metric,), values in notes]
+        if not noted:
+            yield {**about, "noted": None, "mean": None, "median": None, "n": 0}
+        for metric, after in noted:
+            yield {**about, "noted": metric, "mean": after.mean(), "median": after.median(), "n": len(after)}
 
 
 def drift_rows(edited: pl.DataFrame, plan: Plan) -> pl.DataFrame:

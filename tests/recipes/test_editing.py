@@ -1,0 +1,190 @@
+"""Editing: a run has every experiment, resumes where it stopped, and holds against edits made by hand."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import locant
+from families import tiny
+from locant.attributions.tracing import trace
+from locant.errors import BadFile, UnknownName
+from locant.evaluations import read_answers
+from locant.interventions.editing import edit
+from locant.queries.edit_cases import EditCase
+from locant.recipes.edit_cases import select_cases
+from locant.recipes.editing import Plan, run_editing
+from locant.recipes.editing.edited import REFUSED
+from locant.recipes.editing.plan import RANDOM, steps
+
+TABLES = {
+    "cases", "alone", "methods", "costs", "in_turn", "drift", "together", "batch", "everywhere", "places", "layers",
+}  # fmt: skip
+TIMED = {"alone", "together", "costs", "methods", "batch"}
+"""Tables that hold seconds."""
+TEXTS = ("The capital of Peru is Lima.", "The capital of Chad is N'Djamena.")
+PLAN = Plan(("ft_m", "kn"), {"ft_m": {"steps": 10}}, in_turn=4, together=4, layers=4, tokens=0)
+
+
+@cache
+def cases() -> tuple[EditCase, ...]:
+    lm = locant.load("almanac")
+    return select_cases(lm, "almanac", relations=("capital", "currency"), limit=4, known_only=True).cases
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    return run_editing(locant.load("almanac"), cases(), folder, PLAN, source="almanac", texts=TEXTS)
+
+
+def table(run: Path, name: str) -> pl.DataFrame:
+    return pl.read_parquet(run / "tables" / f"{name}.parquet")
+
+
+def test_a_run_has_a_table_of_every_experiment_and_says_that_it_is_complete(run: Path) -> None:
+    assert {path.stem for path in (run / "tables").iterdir()} == TABLES
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["status"] == "complete" and manifest["settings"]["resolved"]["ft_m"]["steps"] == 10
+
+
+def test_every_case_is_read_as_after_an_edit_by_hand(run: Path) -> None:
+    lm, case = locant.load("almanac"), cases()[1]
+    with edit(lm, case.requests, "ft_m", steps=10):
+        expected = float(read_answers(lm, [case.request.asked]).log_probability.exp())
+    row = table(run, "alone").filter(
+        (pl.col("case") == case.uid) & (pl.col("method") == "ft_m") & (pl.col("asked") == "request")
+    )
+    assert row.filter(pl.col("metric") == "probability")["after"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_method_that_is_asked_for_stands_beside_its_control(run: Path) -> None:
+    methods = table(run, "methods")
+    assert set(methods["method"]) == {"ft_m", "kn", RANDOM}
+    new = methods.filter((pl.col("asked") == "request") & (pl.col("metric") == "probability"))
+    after = dict(new.select("method", "after").iter_rows())
+    assert after["kn"] > 10 * after[RANDOM]
+
+
+def test_means_are_those_of_the_cases(run: Path) -> None:
+    rows = table(run, "alone").filter(
+        (pl.col("method") == "ft_m") & (pl.col("asked") == "neighbour") & (pl.col("metric") == "kept")
+    )
+    found = table(run, "methods").filter(
+        (pl.col("method") == "ft_m") & (pl.col("asked") == "neighbour") & (pl.col("metric") == "kept")
+    )
+    assert found["after"].item() == pytest.approx(rows["after"].mean()) and found["n"].item() == 4
+
+
+def test_edits_in_turn_are_read_after_more_and_more_of_them(run: Path) -> None:
+    drift = table(run, "in_turn")
+    assert sorted(drift["edits"].unique()) == [1, 2, 4]
+    by_edits = (
+        drift.filter(pl.col("method") == "ft_m")
+        .group_by("edits")
+        .agg(pl.col("case").filter(pl.col("asked") == "request").n_unique())
+    )
+    assert dict(by_edits.iter_rows()) == {1: 1, 2: 2, 4: 4}
+
+
+def test_the_last_of_the_edits_in_turn_is_the_model_with_all_of_them(run: Path) -> None:
+    lm = locant.load("almanac")
+    with edit(lm, [one.request for one in cases()], "ft_m", batch=1, steps=10):
+        expected = read_answers(lm, [one.request.asked for one in cases()]).log_probability.exp().tolist()
+    rows = table(run, "in_turn").filter(
+        (pl.col("method") == "ft_m")
+        & (pl.col("edits") == 4)
+        & (pl.col("asked") == "request")
+        & (pl.col("metric") == "probability")
+    )
+    assert rows.sort("place")["after"].to_list() == pytest.approx(expected, rel=1e-3)
+
+
+def test_only_methods_that_take_many_edit_them_at_once(run: Path) -> None:
+    assert set(table(run, "together")["method"]) == {"ft_m"}
+
+
+def test_layers_are_edited_beside_what_tracing_says_of_them(run: Path) -> None:
+    lm, case = locant.load("almanac"), cases()[0]
+    everywhere = table(run, "everywhere").filter(pl.col("case") == case.uid)
+    assert everywhere["layer"].to_list() == list(range(lm.layers)) and set(everywhere["method"]) == {"ft_m"}
+    assert everywhere["tracing"].to_list() == pytest.approx(
+        trace(lm, [case.request.query]).effect[0].tolist(), abs=1e-6
+    )
+    assert everywhere["credit"].sum() == pytest.approx(1)
+    old = float(read_answers(lm, [case.request.asked]).log_probability.exp())
+    with edit(lm, case.requests, "ft_m", steps=10, layer=2):
+        new = float(read_answers(lm, [case.request.asked]).log_probability.exp())
+    at_two = everywhere.filter(pl.col("layer") == 2)["rewrite"].item()
+    assert at_two == pytest.approx((new - old) / (1 - old), rel=1e-3)
+
+
+def test_editability_is_said_of_every_score_and_effect(run: Path) -> None:
+    places = table(run, "places")
+    assert set(places["effect"]) == {"tracing", "credit"} and set(places["method"]) == {"ft_m"}
+    by_what = dict(
+        places.filter((pl.col("score") == "rewrite") & (pl.col("effect") == "tracing"))
+        .select("what", "mean")
+        .iter_rows()
+    )
+    assert by_what["both"] >= max(by_what["layer"], by_what["effect"]) - 1e-9
+    assert by_what["best"] >= max(by_what["fixed"], by_what["localized"], by_what["anywhere"]) - 1e-9
+
+
+def test_a_resumed_run_computes_nothing_again_and_ends_the_same(run: Path, tmp_path: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in (run / "units").iterdir()}
+    one = next(iter((run / "units").iterdir()))
+    kept = {name: table(run, name) for name in TABLES - TIMED}
+    one.unlink()
+    run_editing(locant.load("almanac"), cases(), run, PLAN, source="almanac", texts=TEXTS)
+    after = {path.name: path.stat().st_mtime_ns for path in (run / "units").iterdir()}
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} == {one.name}
+    assert all(table(run, name).equals(kept[name]) for name in kept)
+
+
+def test_a_folder_of_another_run_is_refused(run: Path) -> None:
+    other = Plan(("ft_m",), in_turn=0, together=0, layers=0, tokens=0)
+    with pytest.raises(BadFile, match="methods"):
+        run_editing(locant.load("almanac"), cases(), run, other, source="almanac", texts=TEXTS)
+
+
+def test_what_a_method_refuses_is_counted(tmp_path: Path) -> None:
+    lm = locant.load("almanac")
+    same = locant.edit_request("The capital of France is", "France", "Paris Paris", old="Paris", uid="same")
+    plan = Plan(("kn",), in_turn=0, together=0, layers=0, tokens=0)
+    run = run_editing(lm, [EditCase(same)], tmp_path / "run", plan, source="hand")
+    assert set(table(run, "alone")["metric"]) == {REFUSED}
+    assert table(run, "costs").filter(pl.col("method") == "kn")["refused"].to_list() == [1]
+
+
+def test_a_model_of_another_shape_runs_whole(tmp_path: Path) -> None:
+    asked = [
+        EditCase(
+            locant.edit_request(f"w3 w{place} w7", f"w{place}", "w11", old="w9", uid=f"case {place}"),
+            paraphrases=(locant.query(f"w4 w{place} w8", "w9", subject=f"w{place}", fact=f"fact {place}"),),
+            neighbours=(locant.query(f"w3 w{place + 20} w7", "w12", subject=f"w{place + 20}"),),
+        )
+        for place in (30, 31, 32)
+    ]
+    run = run_editing(tiny("bert"), asked, tmp_path / "bert", Plan(("ft_m",), tokens=0), source="hand")
+    assert table(run, "methods")["n"].max() == 3 and table(run, "everywhere").is_empty()
+    run = run_editing(tiny("gpt2"), asked, tmp_path / "gpt2", Plan(("ft_m",), tokens=0), source="hand")
+    assert table(run, "everywhere")["layer"].n_unique() == 3
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UnknownName, match="no editing method 'ft_x'"):
+        Plan(("ft_x",))
+    with pytest.raises(UnknownName, match="in_turn is 0 or more"):
+        Plan(in_turn=-1)
+    with pytest.raises(UnknownName, match="one case or more"):
+        run_editing(tiny("gpt2"), [], Path("never"), PLAN, source="hand")
+
+
+def test_a_model_is_read_after_the_last_edit_whatever_their_number() -> None:
+    assert steps(0) == () and steps(1) == (1,) and steps(7) == (1, 2, 5, 7) and steps(100)[-1] == 100
