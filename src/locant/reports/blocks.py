@@ -83,9 +83,15 @@ def note(text: str) -> str:
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
     """A table of texts; columns after the first `texts` are numbers, whose interval stands below them."""
-    cells = [[_cell(cell) if at >= texts else escape(cell) for at, cell in enumerate(row)] for row in rows]
+    cells = [[number_cell(cell) if at >= texts else escape(cell) for at, cell in enumerate(row)] for row in rows]
     numbers = range(texts, len(head))
     return f'<div class="scroll">{table([escape(name) for name in head], cells, numbers)}</div>'
+
+
+def number_cell(text: str) -> str:
+    """A number as HTML, its interval on a line of its own below it."""
+    value, bracket, ends = text.partition("\u00a0[")
+    return f'{escape(value)}<span class="ends">[{escape(ends)}</span>' if bracket else escape(text)
 
 
 def details(summary: str, body: str) -> str:
@@ -122,11 +128,6 @@ def contents(sections: Iterable[Section]) -> str:
 def some(number: int, noun: str) -> str:
     """A number of things, by a noun whose plural has an s: `1 fact`, `72 facts`."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
-
-
-def _cell(text: str) -> str:
-    value, bracket, ends = text.partition("\u00a0[")
-    return f'{escape(value)}<span class="ends">[{escape(ends)}</span>' if bracket else escape(text)
 
 
 def _buttons(chooser: Chooser, known: Sequence[str | None], mine: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -27,7 +27,13 @@ class Line:
 
 
 def sweep(
-    lines: Sequence[Line], axis: str, value: str, *, whole: bool = True, mark: float | None = None
+    lines: Sequence[Line],
+    axis: str,
+    value: str,
+    *,
+    whole: bool = True,
+    mark: float | None = None,
+    said: Callable[[float], str] = "{:.1%}".format,
 ) -> go.Figure:
     """Lines with their intervals as bands, named at their ends.
 
@@ -35,6 +41,7 @@ def sweep(
         axis, value: titles; the value's stands above.
         whole: whether the value is a share, from 0 to 1.
         mark: where an upright line says which value the run used.
+        said: how a value reads where it is pointed at.
     """
     figure = go.Figure()
     for line in lines:
@@ -55,7 +62,9 @@ def sweep(
             mode="lines+markers",
             line={"width": 2, "color": f"var(--{line.colour})", "dash": line.dash},
             marker={"size": 5, "color": f"var(--{line.colour})"},
-            hovertext=[f"{plotly(line.name)}<br>{axis} {x:g}: {y:.1%}" for x, y in zip(line.x, line.y, strict=True)],
+            hovertext=[
+                f"{plotly(line.name)}<br>{axis} {x:g}: {said(y)}" for x, y in zip(line.x, line.y, strict=True)
+            ],
             hoverinfo="text",
         )
     ends = [end for line in lines for end in (*line.y, *line.low, *line.high) if math.isfinite(end)]
