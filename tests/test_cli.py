@@ -355,6 +355,24 @@ def test_run_qrnca_writes_tables_and_a_page_and_report_knows_which_it_is(locant_
     assert_taken_for_the_same_run(locant_, tmp_path, command_on(tmp_path / "run" / "page.html"))
 
 
+EDITING = ("run", "editing", "--methods", "kn", "--limit", "2", "--in-turn", "2", "--together", "0", "--layers", "0")
+
+
+def test_run_editing_writes_tables_and_a_page_whose_command_is_the_same_run(locant_: Command, tmp_path: Path) -> None:
+    (tmp_path / "my text.txt").write_text("The capital of France is Paris.\nIt is a city.\n")
+    own = ("--setting", "kn.share=0.3", "--setting", "kn.signs=no", "--text", "my text.txt", "--tokens", "0")
+    ran = locant_(*EDITING, *own, "--out", "run", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["page"] == "run/page.html" and len(found["answers"]) == 8
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["settings"]["settings"] == {"kn": {"share": 0.3, "signs": False}}
+    first = (tmp_path / "run" / "page.html").read_text()
+    assert locant_("report", "run").code == 0
+    assert (tmp_path / "run" / "page.html").read_text() == first
+    assert_taken_for_the_same_run(locant_, tmp_path, command_on(tmp_path / "run" / "page.html"))
+
+
 def test_help_takes_less_than_a_second_of_the_processor() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     code = "import sys; sys.argv = ['locant', '--help']; from locant.cli import main; main()"

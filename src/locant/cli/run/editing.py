@@ -83,7 +83,7 @@ def run(
             out_folder,
             plan,
             source=data,
-            drawn=drawn,
+            drawn={**drawn, "text": None if text is None else str(text)},
             left_out=found.left_out,
             texts=texts,
             say=say,
