@@ -20,6 +20,12 @@ from locant.models import LanguageModel
 torch.set_num_threads(1)  # the tests themselves run in parallel
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Statistics that tests read of models are kept apart from the user's."""
+    os.environ["LOCANT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(params=sorted(FAMILIES))
 def family(request: pytest.FixtureRequest) -> str:
     """The name of an architecture."""

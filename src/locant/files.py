@@ -32,6 +32,14 @@ def write_text(path: Path, text: str) -> Path:
     return write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
+def cache_folder() -> Path:
+    """Where what takes long to compute is kept: $LOCANT_CACHE, $XDG_CACHE_HOME/locant or ~/.cache/locant."""
+    own, shared = os.environ.get("LOCANT_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own)
+    return (Path(shared) if shared else Path.home() / ".cache") / "locant"
+
+
 def refuse_file(path: Path) -> None:
     """Refuse a file where a folder is to be.
 

@@ -8,5 +8,6 @@ from locant.models.architectures import ARCHITECTURES, Architecture
 from locant.models.engine import Run, record
 from locant.models.language_model import LanguageModel, at_least_float32
 from locant.models.load import load
+from locant.models.sample import sample
 
-__all__ = ["ARCHITECTURES", "Architecture", "LanguageModel", "Run", "at_least_float32", "load", "record"]
+__all__ = ["ARCHITECTURES", "Architecture", "LanguageModel", "Run", "at_least_float32", "load", "record", "sample"]

@@ -18,6 +18,7 @@ Arguments: TypeAlias = dict[str, object]
 See: TypeAlias = Callable[[int, Tensor], None]
 SeeCall: TypeAlias = Callable[[int, tuple[object, ...], Arguments], None]
 ChangeInput: TypeAlias = Callable[[Tensor], Tensor]
+ChangeOutput: TypeAlias = Callable[[Tensor], Tensor]
 ChangeAttention: TypeAlias = Callable[[int, Tensor, int], Tensor]
 """Of a layer, its attention weights [sequence head query key] and the position its first key is at."""
 Attend: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
@@ -82,6 +83,51 @@ def changing_inputs(modules: Mapping[nn.Module, ChangeInput]) -> Iterator[None]:
         for module, change in modules.items():
             stack.callback(module.register_forward_pre_hook(hook(change)).remove)
         yield
+
+
+@contextmanager
+def changing_outputs(modules: Mapping[nn.Module, ChangeOutput]) -> Iterator[None]:
+    """Pass each module's output through a function; of several outputs the first.
+
+    with changing_outputs({lm.blocks[3]: lambda residual: residual + shift}):
+        model(**tokens)
+    """
+
+    def hook(change: ChangeOutput) -> Callable[[nn.Module, object, Tensor | tuple[object, ...]], object]:
+        def changed(module: nn.Module, inputs: object, output: Tensor | tuple[object, ...]) -> object:
+            new = change(first(output))
+            return new if isinstance(output, Tensor) else (new, *output[1:])
+
+        return changed
+
+    with ExitStack() as stack:
+        for module, change in modules.items():
+            stack.callback(module.register_forward_hook(hook(change)).remove)
+        yield
+
+
+class _Stopped(Exception):
+    """Ends a pass from within."""
+
+
+@contextmanager
+def stopping_after(module: nn.Module) -> Iterator[None]:
+    """End a pass of the model once a module is done, and the context with it.
+
+    with watching_inputs(lm.downs[:4], see), stopping_after(lm.blocks[3]):
+        model(**tokens)
+    """
+
+    def stop(module: nn.Module, inputs: object, output: object) -> None:
+        raise _Stopped
+
+    handle = module.register_forward_hook(stop)
+    try:
+        yield
+    except _Stopped:
+        pass
+    finally:
+        handle.remove()
 
 
 def first(output: Tensor | tuple[object, ...]) -> Tensor:

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
 
@@ -32,9 +33,9 @@ class Edit:
         seconds: that the edits took, on the wall clock.
     """
 
-    def __init__(self, lm: LanguageModel, method: str, editor: Editor, write: Callable[[Weights], None]) -> None:
+    def __init__(self, lm: LanguageModel, editor: Editor, write: Callable[[Weights], None]) -> None:
         self.lm = lm
-        self.method = method
+        self.method = editor.method
         self.settings = editor.settings
         self.requests: list[EditRequest] = []
         self.notes: list[Note] = []
@@ -96,7 +97,7 @@ class Edit:
 def edit(
     lm: LanguageModel,
     requests: Sequence[EditRequest],
-    method: str = "rome",
+    method: str | Editor = "rome",
     *,
     batch: int | None = None,
     **settings: object,
@@ -109,18 +110,23 @@ def edit(
 
     Args:
         requests: what to rewrite; more can be added by `Edit.add`.
-        method: a name in `METHODS`.
+        method: a name in `METHODS`, or what `prepare` gave: nothing is then read of the model anew.
         batch: how many are rewritten together; None for as many as the method takes.
-        settings: the method's own keyword-only parameters.
+        settings: the method's own keyword-only parameters, if it is named.
 
     Raises:
         UnknownName: no such method, setting, or value of one.
         BadQuery: a request cannot be made of this model.
         LocantError: the model's weights cannot be changed, or the method does not fit the model.
     """
-    editor = prepare(lm, method, settings)
+    if isinstance(method, Editor):
+        if settings:
+            raise UnknownName(f"this editor has its settings already; {', '.join(settings)} cannot be given any more")
+        editor = method.anew() if method.anew else method
+    else:
+        editor = prepare(lm, method, settings)
     with rewriting(lm.model) as write:
-        edited = Edit(lm, method, editor, write)
+        edited = Edit(lm, editor, write)
         edited.add(requests, batch)
         yield edited
 
@@ -136,7 +142,9 @@ def prepare(lm: LanguageModel, method: str, settings: Mapping[str, object]) -> E
     for name in settings:
         if name not in known:
             raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
-    return METHODS[method](lm, **settings)
+    editor = METHODS[method](lm, **settings)
+    again = editor.anew
+    return replace(editor, method=method, anew=again and (lambda: replace(again(), method=method)))
 
 
 def editing_settings(method: str) -> dict[str, Parameter]:

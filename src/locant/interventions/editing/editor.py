@@ -41,11 +41,15 @@ class Editor:
         settings: every one of them, with the value it has for this model.
         rewrite: from requests to weights, of the model as it is when called; it leaves the model as it was.
         at_once: how many requests one call takes; None for any number.
+        anew: makes the same editor again, with nothing remembered; None if it remembers nothing.
+        method: its name.
     """
 
     settings: Mapping[str, Setting]
     rewrite: Callable[[Sequence[EditRequest]], Rewrite] = field(repr=False)
     at_once: int | None = None
+    anew: Callable[[], Editor] | None = field(default=None, repr=False)
+    method: str = ""
 
 
 def taken(lm: LanguageModel, changed: AbstractContextManager[object], projections: Sequence[nn.Module]) -> Weights:

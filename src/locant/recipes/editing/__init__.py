@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from locant.errors import UnknownName
-from locant.interventions.editing import prepare
+from locant.interventions.editing import Editor, prepare
 from locant.models import LanguageModel
 from locant.queries.edit_cases import EditCase
 from locant.recipes.editing.edited import Judging, edit_alone, edit_in_turn, edit_together, read_before
@@ -60,7 +60,7 @@ def run_editing(
     """
     if not cases or len({one.uid for one in cases}) < len(cases):
         raise UnknownName("a run edits one case or more, each with a name of its own")
-    settings = {name: prepare(lm, name, plan.of(name)).settings for name in plan.methods}
+    editors = {name: prepare(lm, name, plan.of(name)) for name in plan.methods}
     run = RunFolder(folder)
     data = Data(
         source=source,
@@ -68,10 +68,12 @@ def run_editing(
         counts={"cases": len(cases), "left_out": dict(left_out or {}), "texts": len(texts)},
         text=repr([*cases, tuple(texts)]),
     )
-    manifest = manifest_of("editing", lm, data, plan.plain() | {"resolved": settings})
+    manifest = manifest_of(
+        "editing", lm, data, plan.plain() | {"resolved": {name: dict(one.settings) for name, one in editors.items()}}
+    )
     run.check(manifest)
     run.open(manifest)
-    work = _Work(lm, run, manifest, say, tuple(cases), plan)
+    work = _Work(lm, run, manifest, say, tuple(cases), plan, editors)
     work.describe()
     judging = read_before(lm, cases, texts, plan)
     work.alone(judging)
@@ -88,6 +90,7 @@ class _Work(Work):
 
     cases: tuple[EditCase, ...]
     plan: Plan
+    editors: Mapping[str, Editor]
 
     def describe(self) -> None:
         """What is edited."""
@@ -115,7 +118,10 @@ class _Work(Work):
         """Every case by every method, each in the model as it is."""
         methods = [*self.plan.methods, *([RANDOM] if self._has_control() else [])]
         units = [
-            Unit([method, case.uid], partial(edit_alone, self.lm, case, method, judging, self.plan))
+            Unit(
+                [method, case.uid],
+                partial(edit_alone, self.lm, case, method, self.editors.get(method), judging, self.plan),
+            )
             for method in methods
             for case in self.cases
         ]
@@ -127,8 +133,8 @@ class _Work(Work):
         """As many cases as the plan says, one after another."""
         some = self.cases[: self.plan.in_turn]
         units = [
-            Unit([method, len(some)], partial(edit_in_turn, self.lm, some, method, judging, self.plan))
-            for method in self.plan.methods
+            Unit([method, len(some)], partial(edit_in_turn, self.lm, some, editor, judging))
+            for method, editor in self.editors.items()
             if len(some) > 1
         ]
         self._save("drift", drift_rows(self._fill("in_turn", units, "editing in turn"), self.plan))
@@ -137,9 +143,9 @@ class _Work(Work):
         """As many cases as the plan says, at once, by methods that take many."""
         some = self.cases[: self.plan.together]
         units = [
-            Unit([method, len(some)], partial(edit_together, self.lm, some, method, judging, self.plan))
-            for method in self.plan.methods
-            if len(some) > 1 and prepare(self.lm, method, self.plan.of(method)).at_once is None
+            Unit([method, len(some)], partial(edit_together, self.lm, some, editor, judging))
+            for method, editor in self.editors.items()
+            if len(some) > 1 and editor.at_once is None
         ]
         self._save("batch", together_rows(self._fill("together", units, "editing together"), self.plan))
 
@@ -147,7 +153,12 @@ class _Work(Work):
         """As many cases as the plan says, at every layer."""
         some = self.cases[: self.plan.layers]
         can = known_layers(self.lm, some) and set(OF_LAYERS) & set(self.plan.methods)
-        units = [Unit([one.uid], partial(edit_everywhere, self.lm, one, self.plan)) for one in some if can]
+
+        @cache
+        def editors(method: str, layer: int) -> Editor:
+            return prepare(self.lm, method, self.plan.of(method) | {"layer": layer})
+
+        units = [Unit([one.uid], partial(edit_everywhere, self.lm, one, editors, self.plan)) for one in some if can]
         edited = self._fill("everywhere", units, "editing every layer")
         self._save("places", list(place_rows(edited, self.plan)))
         self._save("layers", list(layer_rows(edited, self.plan)))

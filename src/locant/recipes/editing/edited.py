@@ -12,14 +12,14 @@ from locant.attributions import attribute
 from locant.errors import BadQuery
 from locant.evaluations.edit_metrics import edit_rows
 from locant.evaluations.edit_readings import EditReadings, Scope, read_cases, writer
-from locant.interventions.editing import edit
+from locant.interventions.editing import Editor, edit, editing_settings, prepare
 from locant.models import LanguageModel
 from locant.models.sample import sample
 from locant.queries.edit_cases import EditCase
-from locant.recipes.editing.plan import RANDOM, Plan, steps
+from locant.recipes.editing.plan import Plan, steps
 from locant.selections import select
 from locant.selections.random_sets import random_like
-from locant.types import Selection, Setting
+from locant.types import Setting
 
 TOP = 5
 """Of what the model could say, published texts are drawn from so many."""
@@ -46,14 +46,18 @@ def read_before(lm: LanguageModel, cases: Sequence[EditCase], texts: Sequence[st
     return Judging(read_cases(lm, cases, scope), scope)
 
 
-def edit_alone(lm: LanguageModel, case: EditCase, method: str, judging: Judging, plan: Plan) -> pl.DataFrame:
+def edit_alone(
+    lm: LanguageModel, case: EditCase, method: str, editor: Editor | None, judging: Judging, plan: Plan
+) -> pl.DataFrame:
     """One case in the model as it is: its metrics, what the method noted, and how long it took.
 
     A case that the method refuses has one row, of the metric `REFUSED`.
+
+    Args:
+        editor: of the method; None for random neurons.
     """
     try:
-        name, settings = _method(lm, case, method, plan)
-        with edit(lm, case.requests, name, **settings) as edited:  # type: ignore[arg-type]
+        with edit(lm, case.requests, editor or _of_random_neurons(lm, case, plan)) as edited:
             after = read_cases(lm, [case], judging.scope)
     except BadQuery:
         return _rows([(case.uid, case.relation, "request", REFUSED, 0.0, 1.0)]).with_columns(method=pl.lit(method))
@@ -65,9 +69,7 @@ def edit_alone(lm: LanguageModel, case: EditCase, method: str, judging: Judging,
     return pl.concat([found, _rows(noted)]).with_columns(method=pl.lit(method))
 
 
-def edit_in_turn(
-    lm: LanguageModel, cases: Sequence[EditCase], method: str, judging: Judging, plan: Plan
-) -> pl.DataFrame:
+def edit_in_turn(lm: LanguageModel, cases: Sequence[EditCase], editor: Editor, judging: Judging) -> pl.DataFrame:
     """Cases edited one after another: metrics of all that were edited so far, after more and more of them.
 
     Columns beside those of `edit_rows`: method; edits, how many were made; place, which of them the case's was.
@@ -75,41 +77,36 @@ def edit_in_turn(
     scope = replace(judging.scope, asked=ALIKE, written=(), writer=None)
     place = pl.DataFrame({"case": [one.uid for one in cases], "place": range(1, 1 + len(cases))})
     found = []
-    with edit(lm, [], method, **plan.of(method)) as edited:  # type: ignore[arg-type]
+    with edit(lm, [], editor) as edited:
         done = 0
         for count in steps(len(cases)):
             edited.add([one for case in cases[done:count] for one in case.requests], batch=1)
             done = count
             after = read_cases(lm, cases[:count], scope)
             found.append(edit_rows(judging.before, after).with_columns(edits=pl.lit(count)))
-    return pl.concat(found).join(place, on="case", how="left").with_columns(method=pl.lit(method))
+    return pl.concat(found).join(place, on="case", how="left").with_columns(method=pl.lit(editor.method))
 
 
-def edit_together(
-    lm: LanguageModel, cases: Sequence[EditCase], method: str, judging: Judging, plan: Plan
-) -> pl.DataFrame:
+def edit_together(lm: LanguageModel, cases: Sequence[EditCase], editor: Editor, judging: Judging) -> pl.DataFrame:
     """Cases edited all at once: metrics of each."""
     scope = replace(judging.scope, asked=ALIKE, writer=None)
-    with edit(lm, [one for case in cases for one in case.requests], method, **plan.of(method)) as edited:  # type: ignore[arg-type]
+    with edit(lm, [one for case in cases for one in case.requests], editor) as edited:
         after = read_cases(lm, cases, scope)
     seconds = _rows([("", "", "notes", "seconds", None, edited.seconds)])
     found = edit_rows(judging.before, after).cast({"before": pl.Float64, "after": pl.Float64})
-    return pl.concat([found, seconds]).with_columns(method=pl.lit(method))
+    return pl.concat([found, seconds]).with_columns(method=pl.lit(editor.method))
 
 
-def _method(
-    lm: LanguageModel, case: EditCase, method: str, plan: Plan
-) -> tuple[str, dict[str, Setting | Mapping[str, Selection]]]:
-    """The method behind a name, with its settings; of the control, random neurons in the place of each request's."""
-    if method != RANDOM:
-        return method, {**plan.of(method)}
+def _of_random_neurons(lm: LanguageModel, case: EditCase, plan: Plan) -> Editor:
+    """Knowledge neurons' editor, with random neurons in the place of each request's."""
     settings = plan.of("kn")
-    localizer, share = str(settings.pop("localizer", "dai")), float(settings.pop("share", None) or 0.2)
+    known = editing_settings("kn")
+    localizer, share = (settings.pop(name, known[name].default) for name in ("localizer", "share"))
     target = {}
     for one in case.requests:
-        located = select(attribute(lm, [one.query], localizer), "share", share=share)
+        located = select(attribute(lm, [one.query], str(localizer)), "share", share=float(share))  # type: ignore[arg-type]
         target[one.uid] = random_like(located, plan.seed, one.uid)
-    return "kn", {**settings, "target": target}
+    return prepare(lm, "kn", {**settings, "target": target})
 
 
 def _numbers(notes: Sequence[Mapping[str, Setting]]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ from locant.attributions.tracing import trace
 from locant.errors import BadQuery
 from locant.evaluations.edit_readings import Scope, read_cases
 from locant.evaluations.editability import explained, followed, rank_correlations
-from locant.interventions.editing import edit
+from locant.interventions.editing import Editor, edit
 from locant.models import LanguageModel
 from locant.queries.edit_cases import EditCase
 from locant.recipes.editing.plan import EFFECTS, OF_LAYERS, Plan
@@ -24,8 +24,13 @@ LEAST = 3
 """Facts below which nothing is said of where editing works."""
 
 
-def edit_everywhere(lm: LanguageModel, case: EditCase, plan: Plan) -> pl.DataFrame:
+def edit_everywhere(
+    lm: LanguageModel, case: EditCase, editors: Callable[[str, int], Editor], plan: Plan
+) -> pl.DataFrame:
     """One case edited at every layer by each method that can, with what localization says of the layer.
+
+    Args:
+        editors: by method and layer.
 
     Columns: case, method, layer; tracing, credit (see `EFFECTS`); rewrite, (p* - p) / (1 - p) of P(new) before and
     after the edit; generalisation, the same of the paraphrases' mean; kept, the share of neighbours whose first token
@@ -52,7 +57,7 @@ def edit_everywhere(lm: LanguageModel, case: EditCase, plan: Plan) -> pl.DataFra
                 "credit": share[layer],
             }
             try:
-                with edit(lm, case.requests, method, **(plan.of(method) | {"layer": layer})):  # type: ignore[arg-type]
+                with edit(lm, case.requests, editors(method, layer)):
                     after = read_cases(lm, [case], scope).queries
             except BadQuery:
                 break

@@ -10,7 +10,7 @@ from locant.interventions.editing import METHODS
 from locant.recipes.plans import refuse_less, refuse_other
 from locant.types import Setting
 
-DEFAULT = ("ft_m", "ft_l", "ft", "kn", "neuron_tuning")
+DEFAULT = ("rome", "memit", "alphaedit", "ft_m", "ft_l", "ft", "kn", "neuron_tuning")
 """Methods that are compared if none are named; lora is not among them, as it needs peft."""
 RANDOM = "kn, random neurons"
 """The control of knowledge neurons: as many others of the same layers, edited alike."""

@@ -1,0 +1,87 @@
+"""Many facts written at once: what a block should leave, spread over the layers up to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor
+
+from locant.errors import LocantError, UnknownName
+from locant.interventions.editing.contexts import Asked
+from locant.interventions.editing.editor import Note, refuse_layer
+from locant.interventions.editing.reading import read_keys, read_residuals
+from locant.interventions.editing.target import Target
+from locant.models import LanguageModel
+from locant.models.rewriting import Weights, rewriting, rewritten
+from locant.models.weights import editable_rows
+
+Change: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
+"""From a layer, keys [request neuron] and what is to be written at them more [request hidden], to what is added to
+the layer's rows [neuron hidden]; all in float64."""
+
+BARE = 0.5
+"""The weight of the bare prompt among the contexts."""
+
+
+def spread(
+    lm: LanguageModel,
+    layers: Sequence[int],
+    asked: Sequence[Asked],
+    wanted: Float[Tensor, "request hidden"],
+    change: Change,
+) -> tuple[Weights, Float[Tensor, " request"]]:
+    """Change layer after layer, each by its part of what is still missing at the last of them.
+
+    Returns:
+        The new weights, and how far each request's residual still is from what was wanted, in parts of how far it
+        was; the model is as before.
+
+    Source: Meng et al. 2023, arXiv:2210.07229, algorithm 1.
+    """
+    weights: dict[str, Tensor] = {}
+    last = layers[-1]
+    with rewriting(lm.model) as write:
+        missing = wanted - read_residuals(lm, last, asked).to(wanted)
+        start = missing.norm(dim=1)
+        for done, layer in enumerate(layers):
+            rows = editable_rows(lm.downs[layer]).double()
+            part = missing / (len(layers) - done) / lm.architecture.branch_scale(lm.config)
+            keys = read_keys(lm, layer, asked, BARE)
+            new = rewritten(lm.model, lm.downs[layer], rows + change(layer, keys, part.to(keys)).to(rows))
+            write(new)
+            weights |= new
+            missing = wanted - read_residuals(lm, last, asked).to(wanted)
+    return weights, missing.norm(dim=1) / start
+
+
+def refuse_normed(lm: LanguageModel, method: str) -> None:
+    """Refuse models where a block does not add what its down-projection writes as it is.
+
+    Raises:
+        LocantError: a norm stands between them.
+    """
+    if lm.architecture.branch_norm or lm.architecture.sum_norm:
+        raise LocantError(
+            f"{method} needs blocks that add what their down-projection writes; in a {lm.config.model_type} model a "
+            "norm stands between: use rome, which asks only for what is written"
+        )
+
+
+def refuse_layers(lm: LanguageModel, layers: Sequence[int]) -> None:
+    """Refuse layers that the model has not, or that are not one after another.
+
+    Raises:
+        UnknownName: there are none, one of them does not exist, or their order is another.
+    """
+    for layer in layers:
+        refuse_layer(lm, layer)
+    if not layers or list(layers) != sorted(set(layers)):
+        raise UnknownName(f"layers are edited from the lowest up, each once; not {list(layers)}")
+
+
+def notes_of(asked: Sequence[Asked], targets: Sequence[Target], left: Float[Tensor, " request"]) -> list[Note]:
+    """Of each request what its descent says, and `missing`: the part of the way that the edit did not go."""
+    each = zip(asked, targets, left.tolist(), strict=True)
+    return [{"uid": one.request.uid, **target.note, "missing": share} for one, target, share in each]
