@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-query-localization demo-qrnca demo-matrice test test-slow test-oldest check bench-neurons bench-planted bench-effects almanac almanac-card docs clean
+.PHONY: help install demo demo-query-localization demo-qrnca demo-matrice demo-editing test test-slow test-oldest check bench-neurons bench-planted bench-effects almanac almanac-card docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ demo-qrnca: install  ## neurons behind answers by a letter, by domain and by lan
 
 demo-matrice: install  ## one mind, seven tongues: neurons that hold a fact in every language, on the almanac (minutes)
 	$(BIN)/locant run matrice --relations $(PARALLEL) --limit 48 --out locant-out/matrice
+
+demo-editing: install  ## facts rewritten by eight methods, alone, in turn and at every layer, on the almanac (half an hour)
+	$(BIN)/locant run editing --known-only --limit 100 --layers 12 --out locant-out/editing
 
 test: install  ## all tests, on the newest transformers
 	$(BIN)/python -m pytest -n 2
