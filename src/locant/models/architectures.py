@@ -19,6 +19,35 @@ def _one(config: PretrainedConfig) -> float:
     return 1.0
 
 
+def _never(config: PretrainedConfig) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where heads read the residual stream and where they write to it: what a graph of a model is made of.
+
+    Attributes:
+        norm: what stands between the residual stream and the projections.
+        query, key, value: the projections; one name where one matrix holds all three.
+        output: the projection whose input is all heads' results side by side.
+        mlp_norm: what stands between the residual stream and the feed-forward layer; None where it reads what the
+            heads read.
+        interleaved: a matrix that holds all three has them by head (the first head's query, key and value, then the
+            second's), not in three blocks.
+        parallel: whether the feed-forward layer reads the residual stream as it is before its own layer's heads.
+    """
+
+    norm: str
+    query: str
+    key: str
+    value: str
+    output: str
+    mlp_norm: str | None
+    interleaved: bool = False
+    parallel: Callable[[PretrainedConfig], bool] = _never
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Names of modules, and the few constants that stand between them.
@@ -40,6 +69,7 @@ class Architecture:
         hidden_scale: factor on the last residual, before the unembedding.
         logit_scale: factor on the logits.
         logit_cap: soft cap on the logits, or None.
+        attention: where heads read and write; None where they do not add up to what a block adds to the residual.
     """
 
     blocks: str
@@ -56,6 +86,28 @@ class Architecture:
     hidden_scale: Callable[[PretrainedConfig], float] = _one
     logit_scale: Callable[[PretrainedConfig], float] = _one
     logit_cap: Callable[[PretrainedConfig], float | None] = lambda config: None
+    attention: Attention | None = None
+
+
+_SPLIT = Attention(
+    norm="input_layernorm",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    output="self_attn.o_proj",
+    mlp_norm="post_attention_layernorm",
+)
+_PARALLEL = replace(_SPLIT, mlp_norm=None, parallel=lambda config: True)
+
+
+def _fused(attention: Attention, name: str) -> Attention:
+    return replace(attention, query=name, key=name, value=name)
+
+
+def _within(attention: Attention, module: str) -> Attention:
+    """The same names, in an attention module that is called otherwise."""
+    inside = {part: getattr(attention, part).rpartition(".")[2] for part in ("query", "key", "value", "output")}
+    return replace(attention, **{part: f"{module}.{name}" for part, name in inside.items()})
 
 
 GPT2 = Architecture(
@@ -64,6 +116,7 @@ GPT2 = Architecture(
     gate="mlp.c_fc",
     activation="mlp.act",
     readout=("transformer.ln_f", "unembedding"),
+    attention=Attention("ln_1", *["attn.c_attn"] * 3, output="attn.c_proj", mlp_norm="ln_2"),
 )
 GPT_NEOX = Architecture(
     blocks="gpt_neox.layers",
@@ -71,6 +124,14 @@ GPT_NEOX = Architecture(
     gate="mlp.dense_h_to_4h",
     activation="mlp.act",
     readout=("gpt_neox.final_layer_norm", "unembedding"),
+    attention=Attention(
+        "input_layernorm",
+        *["attention.query_key_value"] * 3,
+        output="attention.dense",
+        mlp_norm="post_attention_layernorm",
+        interleaved=True,
+        parallel=lambda config: bool(config.use_parallel_residual),
+    ),
 )
 OPT = Architecture(
     blocks="model.decoder.layers",
@@ -78,9 +139,10 @@ OPT = Architecture(
     gate="fc1",
     activation="activation_fn",
     readout=("model.decoder.final_layer_norm", "unembedding"),
+    attention=replace(_SPLIT, norm="self_attn_layer_norm", output="self_attn.out_proj", mlp_norm="final_layer_norm"),
 )
 OPT_POST_NORM = replace(
-    OPT, sum_norm="final_layer_norm", readout=("model.decoder.project_out", "unembedding")
+    OPT, sum_norm="final_layer_norm", readout=("model.decoder.project_out", "unembedding"), attention=None
 )  # opt-350m
 BLOOM = Architecture(
     blocks="transformer.h",
@@ -88,6 +150,13 @@ BLOOM = Architecture(
     gate="mlp.dense_h_to_4h",
     activation="mlp.gelu_impl",
     readout=("transformer.ln_f", "unembedding"),
+    attention=Attention(
+        "input_layernorm",
+        *["self_attention.query_key_value"] * 3,
+        output="self_attention.dense",
+        mlp_norm="post_attention_layernorm",
+        interleaved=True,
+    ),
 )
 LLAMA = Architecture(
     blocks="model.layers",
@@ -96,6 +165,7 @@ LLAMA = Architecture(
     up="mlp.up_proj",
     activation="mlp.act_fn",
     readout=("model.norm", "unembedding"),
+    attention=_SPLIT,
 )
 PHI = Architecture(
     blocks="model.layers",
@@ -103,10 +173,12 @@ PHI = Architecture(
     gate="mlp.fc1",
     activation="mlp.activation_fn",
     readout=("model.final_layernorm", "unembedding"),
+    attention=replace(_PARALLEL, output="self_attn.dense"),
 )
 GEMMA2 = replace(
     LLAMA,
     branch_norm="post_feedforward_layernorm",
+    attention=None,
     logit_cap=lambda config: config.final_logit_softcapping,
 )
 BERT = Architecture(
@@ -146,9 +218,18 @@ MT5 = replace(T5, hidden_scale=_one)
 
 ARCHITECTURES: dict[str, Architecture] = {
     "gpt2": GPT2,
-    "gptj": replace(GPT2, neurons="mlp.fc_out", gate="mlp.fc_in"),
+    "gptj": replace(
+        GPT2,
+        neurons="mlp.fc_out",
+        gate="mlp.fc_in",
+        attention=_within(replace(_PARALLEL, norm="ln_1", output="out_proj"), "attn"),
+    ),
     # Its local attention builds a mask from key and query counts, which rows beside a prefix would upset
-    "gpt_neo": replace(GPT2, shares_prefix=False),
+    "gpt_neo": replace(
+        GPT2,
+        shares_prefix=False,
+        attention=_within(replace(_SPLIT, norm="ln_1", output="out_proj", mlp_norm="ln_2"), "attn.attention"),
+    ),
     "gpt_neox": GPT_NEOX,
     "opt": OPT,
     "bloom": BLOOM,
@@ -160,9 +241,15 @@ ARCHITECTURES: dict[str, Architecture] = {
     "gemma2": GEMMA2,
     "gemma3_text": GEMMA2,
     "phi": PHI,
-    "phi3": replace(LLAMA, gate="mlp.gate_up_proj", up="mlp.gate_up_proj", activation="mlp.activation_fn"),
+    "phi3": replace(
+        LLAMA,
+        gate="mlp.gate_up_proj",
+        up="mlp.gate_up_proj",
+        activation="mlp.activation_fn",
+        attention=_fused(_SPLIT, "self_attn.qkv_proj"),
+    ),
     "stablelm": LLAMA,
-    "olmo2": replace(LLAMA, branch_norm="post_feedforward_layernorm"),
+    "olmo2": replace(LLAMA, branch_norm="post_feedforward_layernorm", attention=None),
     "granite": replace(
         LLAMA,
         branch_scale=lambda config: config.residual_multiplier,
@@ -192,6 +279,10 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
     found = ARCHITECTURES[name]
     if name == "opt" and not config.do_layer_norm_before:
         return OPT_POST_NORM
+    if name == "stablelm" and config.use_parallel_residual:
+        return replace(found, attention=_PARALLEL)
+    if name == "bloom" and config.apply_residual_connection_post_layernorm:
+        return replace(found, attention=None)
     if name in ("t5", "mt5") and config.is_gated_act:
         return _gated_t5(found)
     return found
