@@ -106,8 +106,17 @@ def _fused(attention: Attention, name: str) -> Attention:
 
 def _within(attention: Attention, module: str) -> Attention:
     """The same names, in an attention module that is called otherwise."""
-    inside = {part: getattr(attention, part).rpartition(".")[2] for part in ("query", "key", "value", "output")}
-    return replace(attention, **{part: f"{module}.{name}" for part, name in inside.items()})
+
+    def moved(name: str) -> str:
+        return f"{module}.{name.rpartition('.')[2]}"
+
+    return replace(
+        attention,
+        query=moved(attention.query),
+        key=moved(attention.key),
+        value=moved(attention.value),
+        output=moved(attention.output),
+    )
 
 
 GPT2 = Architecture(
@@ -116,7 +125,7 @@ GPT2 = Architecture(
     gate="mlp.c_fc",
     activation="mlp.act",
     readout=("transformer.ln_f", "unembedding"),
-    attention=Attention("ln_1", *["attn.c_attn"] * 3, output="attn.c_proj", mlp_norm="ln_2"),
+    attention=_fused(replace(_SPLIT, norm="ln_1", output="attn.c_proj", mlp_norm="ln_2"), "attn.c_attn"),
 )
 GPT_NEOX = Architecture(
     blocks="gpt_neox.layers",
@@ -124,11 +133,9 @@ GPT_NEOX = Architecture(
     gate="mlp.dense_h_to_4h",
     activation="mlp.act",
     readout=("gpt_neox.final_layer_norm", "unembedding"),
-    attention=Attention(
-        "input_layernorm",
-        *["attention.query_key_value"] * 3,
+    attention=replace(
+        _fused(_SPLIT, "attention.query_key_value"),
         output="attention.dense",
-        mlp_norm="post_attention_layernorm",
         interleaved=True,
         parallel=lambda config: bool(config.use_parallel_residual),
     ),
@@ -150,12 +157,8 @@ BLOOM = Architecture(
     gate="mlp.dense_h_to_4h",
     activation="mlp.gelu_impl",
     readout=("transformer.ln_f", "unembedding"),
-    attention=Attention(
-        "input_layernorm",
-        *["self_attention.query_key_value"] * 3,
-        output="self_attention.dense",
-        mlp_norm="post_attention_layernorm",
-        interleaved=True,
+    attention=replace(
+        _fused(_SPLIT, "self_attention.query_key_value"), output="self_attention.dense", interleaved=True
     ),
 )
 LLAMA = Architecture(

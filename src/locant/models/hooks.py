@@ -130,6 +130,25 @@ def stopping_after(module: nn.Module) -> Iterator[None]:
         handle.remove()
 
 
+@contextmanager
+def a_key_for_every_head(blocks: Sequence[nn.Module], heads: int) -> Iterator[None]:
+    """Let attention take a key and a value for every head, where heads share them.
+
+    Their projections must then be made to give as many: see `changing_outputs`.
+    """
+    sizes = {"num_key_value_groups": 1, "num_key_value_heads": heads}
+    inside = [module for block in blocks for module in block.modules()]
+    places = [(module, name) for module in inside for name in sizes if name in vars(module)]
+    own = [getattr(module, name) for module, name in places]
+    try:
+        for module, name in places:
+            setattr(module, name, sizes[name])
+        yield
+    finally:
+        for (module, name), size in zip(places, own, strict=True):
+            setattr(module, name, size)
+
+
 def first(output: Tensor | tuple[object, ...]) -> Tensor:
     """A block's residual: blocks return it alone or first in a tuple, by release."""
     residual = output if isinstance(output, Tensor) else output[0]

@@ -86,6 +86,22 @@ def lay_out(queries: Sequence[tuple[Tokens, tuple[int, ...]]], kind: Kind, mask_
     )
 
 
+def lay_out_each(prompts: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Sites:
+    """Lay out prompts with their answers, for a causal model; each is a sequence, though it be another's like.
+
+    Args:
+        prompts: ids of a prompt, and of the answer to read.
+    """
+    sites = [
+        (index, len(prompt) - 1 + k, target)
+        for index, (prompt, answer) in enumerate(prompts)
+        for k, target in enumerate(answer)
+    ]
+    tokens, mask = _pad([prompt + answer[:-1] for prompt, answer in prompts])
+    sequence, position, target = (torch.tensor(axis) for axis in zip(*sites, strict=True))
+    return Sites(tokens=tokens, mask=mask, sequence=sequence, position=position, target=target, query=sequence)
+
+
 def _causal(index: int, tokens: Tokens, answer: tuple[int, ...], mask_id: int | None) -> list[_Site]:
     sequence = tokens.prompt + answer[:-1]
     last = len(tokens.prompt) - 1
