@@ -1,0 +1,25 @@
+"""What each edge of a model's graph contributes to an answer. One file per method."""
+
+from locant.attributions.edges.ablations import ABLATIONS, ablation_of
+from locant.attributions.edges.eap import eap
+from locant.attributions.edges.eap_ig import eap_ig
+from locant.attributions.edges.exact import exact
+from locant.attributions.edges.metrics import METRICS, metric_of
+from locant.attributions.edges.pairs import Pair, PairSites, batches, lay_out_pairs, swapped_pairs
+from locant.attributions.edges.scores import EdgeScores
+
+__all__ = [
+    "ABLATIONS",
+    "METRICS",
+    "EdgeScores",
+    "Pair",
+    "PairSites",
+    "ablation_of",
+    "batches",
+    "eap",
+    "eap_ig",
+    "exact",
+    "lay_out_pairs",
+    "metric_of",
+    "swapped_pairs",
+]

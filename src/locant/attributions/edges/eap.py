@@ -1,0 +1,40 @@
+"""Edge attribution patching: every edge's effect at once, to first order.
+
+Source: Syed et al. 2023, arXiv:2310.10348.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from locant.attributions.edges.eap_ig import integrated
+from locant.attributions.edges.pairs import Pair
+from locant.attributions.edges.scores import EdgeScores
+from locant.attributions.quadrature import Quadrature
+from locant.models import LanguageModel
+from locant.models.circuit_run import MEMORY
+from locant.models.graph import Graph
+
+
+def eap(
+    lm: LanguageModel,
+    graph: Graph,
+    pairs: Sequence[Pair],
+    *,
+    metric: str = "logit_difference",
+    ablation: str = "counterfactual",
+    memory: int = MEMORY,
+) -> EdgeScores:
+    """What the metric would lose at each edge, were everything linear around the untouched model.
+
+    Args:
+        metric: a name in `METRICS`.
+        ablation: a name in `ABLATIONS`.
+        memory: bytes that a batch may take.
+
+    Returns:
+        (sender - sender ablated) * gradient by what the receiver reads, summed over positions.
+    """
+    made_by = lm.provenance("eap", {"metric": metric, "ablation": ablation, "split": graph.split})
+    at_clean = Quadrature((1.0,), (1.0,))
+    return EdgeScores(graph, integrated(lm, graph, pairs, at_clean, metric, ablation, memory), tuple(pairs), made_by)
