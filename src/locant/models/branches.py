@@ -61,10 +61,13 @@ class Branches:
         """The weights by which heads read a normed residual, and their biases [head channel]."""
         projection = self.projections[part]
         rows = value_vectors(projection.module, self.hidden, self.dtype)
-        channels = projection.channels[list(heads)]
+        channels = projection.channels[list(heads)].to(rows.device)
         bias = _bias(projection.module, self.hidden, rows)
-        weight = rows[:, channels.to(rows.device)].transpose(0, 1)
-        return weight, bias[channels.to(rows.device)]
+        flat = channels.flatten()
+        # Heads side by side are a view
+        beside = bool((flat.diff() == 1).all())
+        picked = rows[:, flat[0] : flat[-1] + 1] if beside else rows[:, flat]
+        return picked.unflatten(1, channels.shape).transpose(0, 1), bias[channels]
 
     def writes(self) -> Float[Tensor, "head channel hidden"]:
         """The weights by which heads write to the residual stream."""

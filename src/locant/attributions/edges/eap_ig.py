@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from locant.attributions.edges.ablations import ablation_of
-from locant.attributions.edges.gradients import Products, gradients
+from locant.attributions.edges.gradients import gradients
 from locant.attributions.edges.metrics import metric_of
 from locant.attributions.edges.pairs import Pair, batches, lay_out_pairs
+from locant.attributions.edges.products import Products
 from locant.attributions.edges.scores import EdgeScores
 from locant.attributions.quadrature import Quadrature, quadrature
 from locant.models import LanguageModel

@@ -1,0 +1,164 @@
+"""Scores of edges as products: what senders write, times the gradients by what receivers read.
+
+The gradient by what a head reads is as wide as the stream, and there are three times as many as heads. It is the
+projection's weight times a narrow gradient, taken through the norm; and the norm's slope is
+
+    (gain * u - mean(gain * u) - unit * <unit, gain * u> / hidden) / size
+
+with `unit` the stream as normed. Gain and mean are folded into the weights, and the size into the narrow gradients,
+which are added up over rows before anything is as wide as the stream. Only the last term differs by row: it is a
+product of two numbers for each position, <sender, unit> and <unit, gain * u>.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from locant.attributions.edges.gradients import Gradients
+from locant.models import at_least_float32
+from locant.models.branches import Branches
+from locant.models.graph import PARTS, Graph
+from locant.models.norms import norm_of
+from locant.models.sent import Sent, vectors
+from locant.models.sites import Sites
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """Gradients by what some receivers read; places are positions of sequences.
+
+    Attributes:
+        wide: what is the same for all senders, summed over rows.
+        unit: the stream as normed; `along`: what is taken off per unit of <sender, unit>. None after no norm.
+    """
+
+    wide: Float[Tensor, "receiver place hidden"]
+    unit: Float[Tensor, "place row hidden"] | None = None
+    along: Float[Tensor, "receiver place row"] | None = None
+
+
+class Products:
+    """Scores of edges, added up over batches, in float64.
+
+    Attributes:
+        memory: bytes that vectors as wide as the stream may take at once, of senders and of receivers each.
+    """
+
+    def __init__(self, graph: Graph, branches: Sequence[Branches], memory: int) -> None:
+        self.graph, self.branches, self.memory = graph, branches, memory
+        self.values = torch.zeros(len(graph.senders), len(graph.receivers), dtype=torch.float64)
+
+    @torch.no_grad()
+    def add(self, sent: Sent, found: Gradients, weights: Float[Tensor, " row"], sites: Sites) -> None:
+        """Add a batch.
+
+        Args:
+            sent: what senders write, minus what they write ablated.
+            weights: of each row's gradient.
+        """
+        graph = self.graph
+        senders = _Senders(sent, graph, self.branches, self.memory)
+        for layer in range(graph.layers):
+            for receivers, slopes in self._attention(layer, found, weights):
+                self._add(senders, graph.attention_senders(layer), receivers, slopes)
+            mlp = torch.tensor([graph.mlp_receiver(layer)])
+            self._add(senders, graph.mlp_senders(layer), mlp, self._mlp(layer, found, weights))
+        output = at_least_float32(found.output)
+        wide = torch.einsum("snd,n->sd", output, weights.to(output))[None]
+        at_end = _Senders(sent.at(sites), graph, self.branches, self.memory)
+        self._add(at_end, len(graph.senders), torch.tensor([graph.output]), _Slopes(wide))
+
+    def _attention(
+        self, layer: int, found: Gradients, weights: Tensor
+    ) -> Iterator[tuple[Int[Tensor, " receiver"], _Slopes]]:
+        """Gradients by what a layer's heads read, as many of them at a time as fit."""
+        branch, rows = self.branches[layer], len(weights)
+        norm = norm_of(branch.norm, found.streams[layer])
+        unit, size = norm.measure(_places(found.streams[layer], rows))
+        scale = weights.to(unit)[:, None] / size
+        nothing = norm.shift.to(found.streams[layer].dtype)[None]
+        start, count = self.graph.attention_receivers(layer).start, self.graph.width - 1
+        for chunk in torch.arange(count).split(max(1, self.memory // (unit[:, 0].numel() * 4))):
+            wide = unit.new_empty(len(chunk), len(unit), unit.shape[2])
+            along = unit.new_zeros(len(chunk), *unit.shape[:2])
+            for part in PARTS:
+                span = self.graph.part_receivers(0, part if self.graph.split else "h")
+                heads = [one - span.start for one in chunk.tolist() if span.start <= one < span.stop]
+                if not heads:
+                    continue
+                weight, _ = branch.reads(part, heads)
+                folded = norm.centre((at_least_float32(weight) * norm.gain[:, None]).transpose(1, 2))
+                projection = branch.projections[part]
+                made, slopes = found.projected[layer][projection.module]
+                slope = _heads(slopes, projection.places[heads], rows) * scale[..., None]
+                first = heads[0] + span.start - int(chunk[0])
+                some = slice(first, first + len(heads))
+                add = 0 if self.graph.split or part == PARTS[0] else 1
+                wide[some].baddbmm_(slope.sum(dim=1).transpose(0, 1), folded, beta=add)
+                # What a projection makes of the unit, for all heads: what it gave, less what it gives of nothing
+                idle = at_least_float32(projection.module.forward(nothing))[0][projection.channels[heads]]
+                linear = _heads(made, projection.places[heads], rows) - idle
+                along[some] += ((linear * slope).sum(dim=-1) / unit.shape[2]).permute(2, 0, 1)
+            yield start + chunk, _Slopes(wide, unit, along)
+
+    def _mlp(self, layer: int, found: Gradients, weights: Tensor) -> _Slopes:
+        """The gradient by what a layer's MLP reads."""
+        norm = norm_of(self.branches[layer].mlp_norm, found.mlp_streams[layer])
+        rows = len(weights)
+        unit, size = norm.measure(_places(found.mlp_streams[layer], rows))
+        slope = at_least_float32(_places(found.read[layer], rows)) * norm.gain * (weights.to(unit)[:, None] / size)
+        along = (slope * unit).sum(dim=-1) / unit.shape[2]
+        return _Slopes(norm.centre(slope.sum(dim=1))[None], unit, along[None])
+
+    def _add(self, senders: _Senders, count: int, receivers: Int[Tensor, " receiver"], slopes: _Slopes) -> None:
+        """Add the products of the first senders with some receivers."""
+        wide = slopes.wide.flatten(1).T
+        for first, written in senders.first(count):
+            product = written.flatten(1) @ wide.to(written.device)
+            if slopes.unit is not None and slopes.along is not None:
+                size = torch.einsum("sxd,xnd->sxn", written, slopes.unit.to(written.device))
+                product -= size.flatten(1) @ slopes.along.flatten(1).T.to(written.device)
+            self.values[first : first + len(written), receivers] += product.double().cpu()
+
+
+class _Senders:
+    """What senders write, as wide as the stream: all at once where that fits, or else a layer at a time."""
+
+    def __init__(self, sent: Sent, graph: Graph, branches: Sequence[Branches], memory: int) -> None:
+        self.sent, self.graph, self.branches = sent, graph, branches
+        self.whole: Tensor | None = None
+        if len(graph.senders) * sent.input.numel() * 4 <= memory:
+            self.whole = torch.cat([written.to(sent.input.device) for _, written in self._layers(len(graph.senders))])
+
+    def first(self, count: int) -> Iterator[tuple[int, Float[Tensor, "sender place hidden"]]]:
+        """The first senders, with the index of each part's first."""
+        if self.whole is not None:
+            yield 0, self.whole[:count]
+        else:
+            yield from self._layers(count)
+
+    def _layers(self, count: int) -> Iterator[tuple[int, Float[Tensor, "sender place hidden"]]]:
+        yield 0, at_least_float32(self.sent.input).flatten(0, 2)[None]
+        for layer in range(self.graph.layers):
+            first = self.graph.head_sender(layer, 0)
+            if first < count:
+                yield first, vectors(self.sent, self.branches, layer, range(self.graph.heads)).flatten(1, 3)
+            if first + self.graph.heads < count:
+                yield first + self.graph.heads, at_least_float32(self.sent.mlps[layer]).flatten(0, 2)[None]
+
+
+def _places(value: Float[Tensor, "pass position axis"], rows: int) -> Float[Tensor, "place row axis"]:
+    """By position of a sequence, then by row."""
+    return value.unflatten(0, (-1, rows)).transpose(1, 2).flatten(0, 1)
+
+
+def _heads(
+    projected: Float[Tensor, "pass position axis"], places: Int[Tensor, "head channel"], rows: int
+) -> Float[Tensor, "place row head channel"]:
+    """What a projection gives some heads; at least float32."""
+    return at_least_float32(_places(projected[..., places.flatten()], rows)).unflatten(-1, places.shape)
