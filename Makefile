@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-query-localization demo-qrnca demo-matrice demo-editing test test-slow test-oldest check bench-neurons bench-planted bench-effects almanac almanac-card docs clean
+.PHONY: help install demo demo-query-localization demo-qrnca demo-matrice demo-editing test test-slow test-oldest check bench-neurons bench-planted bench-effects bench-circuits almanac almanac-card docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench-planted: install  ## which localizers find facts planted in known neurons 
 
 bench-effects: install  ## what located neurons do on the almanac, with controls (minutes)
 	$(BIN)/python benchmarks/effects.py
+
+bench-circuits: install  ## speed and memory of edge scores against one plain pass (minutes)
+	$(BIN)/python benchmarks/circuits.py
 
 almanac: install  ## train the embedded models anew (two hours)
 	$(BIN)/python -m tools.almanac.build

@@ -13,7 +13,7 @@ from locant.errors import LocantError
 from locant.models.architectures import Attention
 from locant.models.graph import PARTS, Graph
 from locant.models.language_model import LanguageModel
-from locant.models.weights import value_vectors
+from locant.models.weights import device_of, value_vectors
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,18 @@ class Branches:
     heads: int
     dtype: torch.dtype
 
-    def reads(self, part: str, heads: Sequence[int]) -> tuple[Float[Tensor, "head hidden channel"], Tensor]:
-        """The weights by which heads read a normed residual, and their biases [head channel]."""
+    def reads(self, part: str, heads: Sequence[int]) -> Float[Tensor, "head hidden channel"]:
+        """The weights by which heads read a normed residual."""
         projection = self.projections[part]
         rows = value_vectors(projection.module, self.hidden, self.dtype)
-        channels = projection.channels[list(heads)].to(rows.device)
-        bias = _bias(projection.module, self.hidden, rows)
-        flat = channels.flatten()
-        # Heads side by side are a view
-        beside = bool((flat.diff() == 1).all())
-        picked = rows[:, flat[0] : flat[-1] + 1] if beside else rows[:, flat]
-        return picked.unflatten(1, channels.shape).transpose(0, 1), bias[channels]
+        return columns(rows, projection.channels[list(heads)]).transpose(0, 1)
+
+    @torch.no_grad()
+    def biases(self, part: str, heads: Sequence[int]) -> Float[Tensor, "head channel"]:
+        """What heads read of nothing."""
+        projection = self.projections[part]
+        nothing = torch.zeros(1, self.hidden, dtype=self.dtype, device=device_of(projection.module))
+        return columns(projection.module.forward(nothing)[0], projection.channels[list(heads)])
 
     def writes(self) -> Float[Tensor, "head channel hidden"]:
         """The weights by which heads write to the residual stream."""
@@ -86,10 +87,12 @@ def _inputs(module: nn.Module) -> int:
     return int(found)  # type: ignore[arg-type]
 
 
-@torch.no_grad()
-def _bias(module: nn.Module, width: int, like: Tensor) -> Tensor:
-    found: Tensor = module.forward(torch.zeros(1, width, dtype=like.dtype, device=like.device))
-    return found[0]
+def columns(values: Float[Tensor, "*row axis"], places: Int[Tensor, "head channel"]) -> Tensor:
+    """Some entries of the last axis, by head [*row head channel]; a view, where they stand side by side."""
+    flat = places.flatten().to(values.device)
+    beside = bool((flat.diff() == 1).all())
+    picked = values[..., flat[0] : flat[-1] + 1] if beside else values[..., flat]
+    return picked.unflatten(-1, places.shape)
 
 
 def branches_of(lm: LanguageModel, graph: Graph) -> list[Branches]:

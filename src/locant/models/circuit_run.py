@@ -238,8 +238,8 @@ class CircuitRun:
                 if not which.any():
                     continue
                 heads = (receivers[which] - span.start).tolist()
-                weight, bias = branch.reads(part, heads)
-                values = torch.einsum("rbnpd,rdk->bnprk", normed[which], weight) + bias
+                values = torch.einsum("rbnpd,rdk->bnprk", normed[which], branch.reads(part, heads))
+                values = values + branch.biases(part, heads)
                 projection = branch.projections[part]
                 put.setdefault(projection.module, []).append((projection.places[heads], values))
         touched = dict.fromkeys([*put, *branch.expanded])

@@ -127,8 +127,8 @@ def _compare_all(
         normed = branch.norm.forward(stream)
         for part in PARTS:
             projection = branch.projections[part]
-            weight, bias = branch.reads(part, range(len(projection.channels)))
-            made = torch.einsum("bpd,hdk->bphk", normed, weight) + bias
+            heads = range(len(projection.channels))
+            made = torch.einsum("bpd,hdk->bphk", normed, branch.reads(part, heads)) + branch.biases(part, heads)
             _compare(lm, f"layer {layer}'s {part}", made, seen[part][layer][..., projection.channels])
         before = branch.mlp_norm.forward(sums.mlp[layer][:, 0].to(lm.model.dtype))
         given = seen["readers"][layer].reshape(before.shape)

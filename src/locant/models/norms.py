@@ -25,6 +25,7 @@ class Norm:
     shift: Float[Tensor, " hidden"]
     centred: bool
 
+    @torch.no_grad()
     def measure(
         self, stream: Float[Tensor, "*row hidden"]
     ) -> tuple[Float[Tensor, "*row hidden"], Float[Tensor, "*row 1"]]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from locant.attributions.edges.eap_ig import integrated
+from locant.attributions.edges.eap_ig import MEMORY, integrated
 from locant.attributions.edges.pairs import Pair
 from locant.attributions.edges.scores import EdgeScores
 from locant.attributions.quadrature import Quadrature
 from locant.models import LanguageModel
-from locant.models.circuit_run import MEMORY
 from locant.models.graph import Graph
 
 

@@ -20,10 +20,12 @@ from locant.attributions.edges.scores import EdgeScores
 from locant.attributions.quadrature import Quadrature, quadrature
 from locant.models import LanguageModel
 from locant.models.branches import branches_of
-from locant.models.circuit_run import MEMORY
 from locant.models.graph import Graph
 from locant.models.sent import record_sent
 from locant.types import Setting
+
+MEMORY = 1 << 31
+"""Bytes that a batch may take, by default: small batches read every weight more often."""
 
 
 def eap_ig(
@@ -82,4 +84,4 @@ def integrated(
 
 def position_bytes(lm: LanguageModel) -> int:
     """What one position of a pass takes that runs backwards too."""
-    return lm.layers * (40 * lm.hidden + 8 * lm.neurons) * lm.model.dtype.itemsize
+    return lm.layers * (16 * lm.hidden + 4 * lm.neurons) * lm.model.dtype.itemsize

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from locant.attributions.edges.gradients import Gradients
 from locant.models import at_least_float32
-from locant.models.branches import Branches
+from locant.models.branches import Branches, columns
 from locant.models.graph import PARTS, Graph
 from locant.models.norms import norm_of
-from locant.models.sent import Sent, vectors
+from locant.models.sent import Sent
 from locant.models.sites import Sites
 
 
@@ -82,6 +82,7 @@ class Products:
         unit, size = norm.measure(_places(found.streams[layer], rows))
         scale = weights.to(unit)[:, None] / size
         nothing = norm.shift.to(found.streams[layer].dtype)[None]
+        idle_of = {module: module.forward(nothing)[0] for module in found.projected[layer]}
         start, count = self.graph.attention_receivers(layer).start, self.graph.width - 1
         for chunk in torch.arange(count).split(max(1, self.memory // (unit[:, 0].numel() * 4))):
             wide = unit.new_empty(len(chunk), len(unit), unit.shape[2])
@@ -91,8 +92,8 @@ class Products:
                 heads = [one - span.start for one in chunk.tolist() if span.start <= one < span.stop]
                 if not heads:
                     continue
-                weight, _ = branch.reads(part, heads)
-                folded = norm.centre((at_least_float32(weight) * norm.gain[:, None]).transpose(1, 2))
+                weight = at_least_float32(branch.reads(part, heads)) * norm.gain[:, None]
+                folded = norm.centre(weight.transpose(1, 2))
                 projection = branch.projections[part]
                 made, slopes = found.projected[layer][projection.module]
                 slope = _heads(slopes, projection.places[heads], rows) * scale[..., None]
@@ -101,7 +102,7 @@ class Products:
                 add = 0 if self.graph.split or part == PARTS[0] else 1
                 wide[some].baddbmm_(slope.sum(dim=1).transpose(0, 1), folded, beta=add)
                 # What a projection makes of the unit, for all heads: what it gave, less what it gives of nothing
-                idle = at_least_float32(projection.module.forward(nothing))[0][projection.channels[heads]]
+                idle = at_least_float32(columns(idle_of[projection.module], projection.channels[heads]))
                 linear = _heads(made, projection.places[heads], rows) - idle
                 along[some] += ((linear * slope).sum(dim=-1) / unit.shape[2]).permute(2, 0, 1)
             yield start + chunk, _Slopes(wide, unit, along)
@@ -131,28 +132,41 @@ class _Senders:
 
     def __init__(self, sent: Sent, graph: Graph, branches: Sequence[Branches], memory: int) -> None:
         self.sent, self.graph, self.branches = sent, graph, branches
+        self.places = sent.input.numel() // sent.input.shape[-1]
         self.whole: Tensor | None = None
         if len(graph.senders) * sent.input.numel() * 4 <= memory:
-            self.whole = torch.cat([written.to(sent.input.device) for _, written in self._layers(len(graph.senders))])
+            self.whole = self._empty(len(graph.senders))
+            self.whole[0] = sent.input.flatten(0, 2)
+            for layer in range(graph.layers):
+                self._write(layer, self.whole[1 + layer * (graph.heads + 1) :])
 
     def first(self, count: int) -> Iterator[tuple[int, Float[Tensor, "sender place hidden"]]]:
         """The first senders, with the index of each part's first."""
         if self.whole is not None:
             yield 0, self.whole[:count]
-        else:
-            yield from self._layers(count)
-
-    def _layers(self, count: int) -> Iterator[tuple[int, Float[Tensor, "sender place hidden"]]]:
+            return
         yield 0, at_least_float32(self.sent.input).flatten(0, 2)[None]
         for layer in range(self.graph.layers):
             first = self.graph.head_sender(layer, 0)
             if first < count:
-                yield first, vectors(self.sent, self.branches, layer, range(self.graph.heads)).flatten(1, 3)
-            if first + self.graph.heads < count:
-                yield first + self.graph.heads, at_least_float32(self.sent.mlps[layer]).flatten(0, 2)[None]
+                written = self._empty(self.graph.heads + 1)
+                self._write(layer, written)
+                yield first, written[: count - first]
+
+    def _empty(self, senders: int) -> Tensor:
+        like = at_least_float32(self.sent.input[:1, :1, :1])
+        return like.new_empty(senders, self.places, like.shape[-1])
+
+    def _write(self, layer: int, out: Float[Tensor, "sender place hidden"]) -> None:
+        """Put what a layer's heads and its MLP write into the first places."""
+        heads = self.graph.heads
+        results = self.sent.heads[layer].flatten(0, 2).unflatten(-1, (heads, -1)).transpose(0, 1)
+        weights = self.branches[layer].writes()
+        out[:heads].baddbmm_(results.to(out), weights.to(out), beta=0)
+        out[heads] = self.sent.mlps[layer].flatten(0, 2)
 
 
-def _places(value: Float[Tensor, "pass position axis"], rows: int) -> Float[Tensor, "place row axis"]:
+def _places(value: Float[Tensor, "pass position *axis"], rows: int) -> Float[Tensor, "place row *axis"]:
     """By position of a sequence, then by row."""
     return value.unflatten(0, (-1, rows)).transpose(1, 2).flatten(0, 1)
 
@@ -161,4 +175,4 @@ def _heads(
     projected: Float[Tensor, "pass position axis"], places: Int[Tensor, "head channel"], rows: int
 ) -> Float[Tensor, "place row head channel"]:
     """What a projection gives some heads; at least float32."""
-    return at_least_float32(_places(projected[..., places.flatten()], rows)).unflatten(-1, places.shape)
+    return at_least_float32(_places(columns(projected, places), rows))

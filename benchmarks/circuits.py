@@ -1,0 +1,137 @@
+"""Speed and memory of edge scores, against one plain pass forwards and backwards over the same batch.
+
+    make bench-circuits
+
+A model of GPT-2-small's shape with random weights, 100 pairs of prompts of 16 tokens, two threads; times are medians,
+all in one run. The plain pass is the model's own, with logits at every position and no gradients by weights. Exact
+patching by the plain loop is one forward pass per edge, timed on a sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import locant
+from locant.attributions.edges import Pair, ablation_of, eap, eap_ig, lay_out_pairs, metric_of
+from locant.models import LanguageModel
+from locant.models.circuit_run import CircuitRun
+from locant.models.graph import Graph
+from locant.models.graph_of import graph_of
+from locant.models.sites import Sites
+from neurons import gpt2_small, peak_mib, timed
+
+LENGTH = 16
+STEPS = 5
+SAMPLE = 64
+
+
+def some_pairs(lm: LanguageModel, count: int) -> list[Pair]:
+    """Pairs of random prompts of one length."""
+    ids = torch.randint(0, 50257, (count, 2, LENGTH + 1), generator=torch.Generator().manual_seed(0)).tolist()
+
+    def asked(words: list[int]) -> locant.Query:
+        return locant.query(" ".join(f"w{word}" for word in words[:-1]), f"w{words[-1]}")
+
+    return [Pair(asked(mine), asked(its)) for mine, its in ids]
+
+
+def plain_pass(lm: LanguageModel, sites: Sites) -> Callable[[], None]:
+    """One pass forwards and backwards of the whole batch, down to the embeddings."""
+
+    def run() -> None:
+        inputs = lm.model.get_input_embeddings()(sites.tokens).detach().requires_grad_()
+        logits = lm.model(inputs_embeds=inputs).logits
+        answers = logits[sites.sequence, sites.position].log_softmax(-1)
+        answers[torch.arange(len(sites)), sites.target].sum().backward()
+
+    return run
+
+
+def edge_rows(lm: LanguageModel, graph: Graph, pairs: list[Pair]) -> list[list[str]]:
+    sites = lay_out_pairs(lm, pairs).clean
+    work: dict[str, Callable[[], object]] = {
+        "plain forward and backward": plain_pass(lm, sites),
+        "eap": lambda: eap(lm, graph, pairs),
+        f"eap_ig, {STEPS} steps": lambda: eap_ig(lm, graph, pairs, steps=STEPS),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(3):
+        # In turns, so that whatever else the machine does falls on all alike
+        for name, one in work.items():
+            seconds[name].append(timed(one, 1, warm=False))
+    memory = {name: peak_mib(one) for name, one in work.items()}
+    first = next(iter(work))
+    return [
+        [
+            name,
+            f"{median(seconds[name]):.1f} s",
+            f"{median(seconds[name]) / median(seconds[first]):.2f}x",
+            f"{memory[name]:.0f} MiB",
+            f"{memory[name] / memory[first]:.2f}x",
+        ]
+        for name in work
+    ]
+
+
+def exact_row(lm: LanguageModel, graph: Graph, pairs: list[Pair]) -> list[str]:
+    """Edges cut one at a time, each by a pass of its own from the first layer, and together."""
+    batch = lay_out_pairs(lm, pairs)
+    run = CircuitRun(lm, graph, batch.clean, ablation_of("counterfactual", lm, graph, pairs)(batch))
+    metric = metric_of("logit_difference")(lm, batch)
+    cut = graph.edges.nonzero()
+    some = cut[torch.randperm(len(cut), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
+    # In the order in which edges are computed, as methods take them
+    some = some[some[:, 1].sort().indices]
+    keep = graph.edges.repeat(len(some), 1, 1)
+    keep[torch.arange(len(some)), some[:, 0], some[:, 1]] = False
+    base = run.passed(graph.edges)
+    alone = timed(lambda: [run.measure(one[None], metric) for one in keep], 1)
+    layers = torch.tensor(graph.receiver_layers)[some[:, 1]]
+
+    def together() -> None:
+        for layer in layers.unique():
+            run.measure(keep[layers == layer], metric, base)
+
+    fast = timed(together, 3)
+    gap = torch.cat([run.measure(one[None], metric) for one in keep], dim=1) - run.measure(keep, metric, base)
+    return [
+        f"{alone / len(some) * 1000:.0f} ms",
+        f"{fast / len(some) * 1000:.1f} ms",
+        f"{alone / fast:.1f}x",
+        f"{float(gap.abs().max()):.0e}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed and memory of edge scores.")
+    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--only", choices=("scores", "exact"), help="one of the two tables")
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    lm = gpt2_small()
+    lm.model.requires_grad_(False)
+    graph = graph_of(lm)
+    pairs = some_pairs(lm, arguments.pairs)
+    console = Console(width=110)
+    console.print(f"GPT-2-small shape, random weights, float32, 2 threads; {graph}")
+    if arguments.only != "exact":
+        table = Table("", "time", "of plain", "peak", "of plain")
+        table.title = f"{len(pairs)} pairs of {LENGTH} tokens"
+        for row in edge_rows(lm, graph, pairs):
+            table.add_row(*row)
+        console.print(table)
+    if arguments.only != "scores":
+        table = Table("a pass per edge", "together", "ratio", "gap")
+        table.title = f"Cutting an edge (from {SAMPLE}), 1 pair of {LENGTH} tokens"
+        table.add_row(*exact_row(lm, graph, pairs[:1]))
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
