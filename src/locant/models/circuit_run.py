@@ -291,7 +291,7 @@ class _Point:
         one = max(len(self.keep), self.stream.shape[1]) * self.stream[:, :1].numel() * 4
         for some in receivers.split(max(1, run.memory // (4 * one))):
             brought = bring(sent, run.branches, run.graph, self.weights[:, :, some], run.memory // 4)
-            yield some, self.reference + brought
+            yield some, brought.add_(self.reference)
 
 
 def _putting(expanded: Tensor | None, slices: Sequence[tuple[Tensor, Tensor]]) -> hooks.ChangeOutput:

@@ -3,7 +3,7 @@ projection, which are as wide as a head and not as wide as the stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -91,18 +91,31 @@ def bring(
         weights: of the first senders of a graph; one row may stand for all.
         memory: bytes that heads' vectors may take at once: they are as wide as the stream only here.
     """
-    brought = _weighted(at_least_float32(sent.input)[None], weights[:, :1])
+    first = at_least_float32(sent.input)[None]
+    rows = max(len(weights), *(value.shape[1] for value in (sent.input, *sent.heads, *sent.mlps)))
+    brought = first.new_zeros(weights.shape[2], first.shape[1], rows, *first.shape[3:])
+    for written, edges in _active(sent, branches, graph, weights, memory):
+        brought += _weighted(written, edges)
+    return brought
+
+
+def _active(
+    sent: Sent, branches: Sequence[Branches], graph: Graph, weights: Float[Tensor, "row sender receiver"], memory: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What senders with any edge write, some at a time, and the weights of their edges."""
+    if weights[:, :1].any():
+        yield at_least_float32(sent.input)[None], weights[:, :1]
     for layer, heads in enumerate(sent.heads):
         first = graph.head_sender(layer, 0)
         there = weights[:, first : first + graph.heads]
         active = there.any(dim=2).any(dim=0).nonzero()[:, 0]
         one = heads[..., 0].numel() * sent.input.shape[-1] * 4
         for some in active.split(max(1, memory // one)):
-            brought = brought + _weighted(vectors(sent, branches, layer, some.tolist()), there[:, some])
+            if len(some):
+                yield vectors(sent, branches, layer, some.tolist()), there[:, some]
         mlp = weights[:, first + graph.heads : first + graph.heads + 1]
         if mlp.any():
-            brought = brought + _weighted(at_least_float32(sent.mlps[layer])[None], mlp)
-    return brought
+            yield at_least_float32(sent.mlps[layer])[None], mlp
 
 
 def _weighted(
