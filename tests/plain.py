@@ -62,7 +62,11 @@ def at_position(
         return new[0] if flat else new
 
     if output:
-        handle = module.register_forward_hook(lambda module, inputs, value: changed(value))
+        handle = module.register_forward_hook(
+            lambda module, inputs, value: (
+                changed(value) if isinstance(value, Tensor) else (changed(value[0]), *value[1:])
+            )
+        )
     else:
         handle = module.register_forward_pre_hook(lambda module, inputs: (changed(inputs[0]),))
     try:

@@ -242,3 +242,34 @@ def test_an_intervention_that_is_refused_attaches_nothing() -> None:
         with pytest.raises(UnknownName, match=text), locant.intervene(lm, intervention):
             pytest.fail("nothing may run under an intervention that does not exist")
         assert hooks_on(lm.model) == []
+
+
+def test_a_pass_ends_after_a_module_and_leaves_no_hook() -> None:
+    lm = tiny("llama")
+    before, seen = state(lm), []
+    with (
+        hooks.watching_outputs(lm.blocks, lambda layer, value: seen.append(layer)),
+        hooks.stopping_after(lm.blocks[1]),
+    ):
+        lm.model(torch.tensor([[1, 2, 3]]))
+        raise AssertionError("the pass went on")
+    assert seen == [0, 1] and state(lm) == before
+
+
+def test_what_else_goes_wrong_is_not_taken_for_the_end_of_a_pass() -> None:
+    lm = tiny("llama")
+    with pytest.raises(Stop), hooks.stopping_after(lm.blocks[1]):
+        raise Stop
+    assert not hooks_on(lm.model)
+
+
+@pytest.mark.parametrize("family", ["llama", "bloom"])
+def test_a_changed_output_goes_on_through_the_model(family: str) -> None:
+    lm = tiny(family)
+    ids, seen = torch.tensor([[1, 2, 3]]), {}
+    with hooks.watching_inputs([lm.blocks[2]], seen.__setitem__):
+        lm.model(ids)
+        own = seen[0]
+        with hooks.changing_outputs({lm.blocks[1]: lambda residual: residual + 1}):
+            lm.model(ids)
+    assert torch.equal(seen[0], own + 1) and not hooks_on(lm.model)

@@ -11,7 +11,7 @@ import torch
 import locant
 from families import tiny
 from locant.errors import BadFile, BadQuery, LocantError, UnknownName
-from locant.interventions.editing import METHODS, apply_weights, edit
+from locant.interventions.editing import METHODS, apply_weights, edit, prepare
 from locant.models import LanguageModel
 from locant.types import EditRequest
 
@@ -90,6 +90,18 @@ def test_two_edits_in_one_process_share_no_state(method: str) -> None:
     with edit(lm, [request("w20", "w21", "w22")], method):
         pass
     with edit(lm, [request("w5 w6")], method):
+        assert same(first, weights(lm))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_editor_that_is_used_again_remembers_nothing(method: str) -> None:
+    lm = tiny("llama")
+    editor = prepare(lm, method, {})
+    with edit(lm, [request("w5 w6")], editor):
+        first = weights(lm)
+    with edit(lm, [request("w20", "w21", "w22")], editor):
+        pass
+    with edit(lm, [request("w5 w6")], editor):
         assert same(first, weights(lm))
 
 

@@ -16,7 +16,7 @@ from locant.interventions.editing.covariance import Covariance
 from locant.interventions.editing.editor import Editor, Rewrite, refuse_other_kinds
 from locant.interventions.editing.presets import preset_of
 from locant.interventions.editing.spread import notes_of, refuse_layers, refuse_normed, spread
-from locant.interventions.editing.target import find_targets
+from locant.interventions.editing.target import find_targets, name_of_values
 from locant.interventions.editing.texts import Texts
 from locant.models import LanguageModel
 from locant.types import EditRequest, Setting
@@ -52,7 +52,7 @@ def alphaedit(
     A are the keys of these requests and of all that the editor wrote before.
 
     Args:
-        layers: ascending; None for the model's own, as `presets` says.
+        layers: ascending; None for the preset's.
         l2: the price of a change, in squared lengths of keys; None for the preset's, which for models that the paper
             has not is a part of the squared length that keys have in P, in each layer its own.
         free: P are the directions with least of the keys' second moment, as many as have this part of it together.
@@ -89,6 +89,7 @@ def alphaedit(
         "at": at,
         **asdict(how),
         "kl_prompt": kl_prompt,
+        **name_of_values(values),
     }
 
     def editor() -> Editor:

@@ -16,7 +16,7 @@ from locant.interventions.editing.covariance import Solve, solver
 from locant.interventions.editing.editor import Editor, Rewrite, refuse_other_kinds
 from locant.interventions.editing.presets import preset_of
 from locant.interventions.editing.spread import notes_of, refuse_layers, refuse_normed, spread
-from locant.interventions.editing.target import find_targets
+from locant.interventions.editing.target import find_targets, name_of_values
 from locant.interventions.editing.texts import Texts
 from locant.models import LanguageModel
 from locant.types import EditRequest
@@ -46,7 +46,7 @@ def memit(
     """Write facts into several layers, of each W <- W + R KT (weight C + K KT)^-1, K being read at the subjects.
 
     Args:
-        layers: ascending; None for the model's own, as `presets` says.
+        layers: ascending; None for the preset's.
         weight: of what the layers know against the new facts: the papers' lambda; None for the preset's.
         contexts: beginnings of texts that stand before the prompt, and count together as much as the prompt alone;
             None for five that the model makes up.
@@ -87,6 +87,7 @@ def memit(
         "at": at,
         **asdict(how),
         "kl_prompt": kl_prompt,
+        **name_of_values(values),
     }
     return Editor({**settings, **known.settings, "ridge": ridge}, rewrite)
 

@@ -34,7 +34,12 @@ class Preset:
 
 
 def preset_of(lm: LanguageModel) -> Preset:
-    """The settings for a model: the papers' for those of the shapes they had, and otherwise a rule's.
+    """The settings for a model."""
+    return preset(lm.config.model_type, lm.layers, lm.neurons)
+
+
+def preset(model_type: str, layers: int, neurons: int) -> Preset:
+    """The papers' settings for models of the shapes they had, and otherwise a rule's.
 
     Of unknown models from twelve layers on the rule is between the papers': keys at the subject; a quarter of the way
     up (they have 0.16 to 0.35 for ROME; MEMIT's ranges end at 0.25 to 0.35); five layers for MEMIT; and a weight of
@@ -49,10 +54,9 @@ def preset_of(lm: LanguageModel) -> Preset:
     90%, 100%; MEMIT, all at once, 88%, 80%, 85%, 84% and 95%, 78%, 91%, 87%. Larger clamps gain wordings and lose
     other facts.
     """
-    shape = (lm.config.model_type, lm.layers, lm.neurons)
-    if shape in _PUBLISHED:
-        return _PUBLISHED[shape]
-    return _shallow(lm) if lm.layers < SHALLOW else _by_depth(lm.layers, lm.neurons)
+    if (model_type, layers, neurons) in _PUBLISHED:
+        return _PUBLISHED[model_type, layers, neurons]
+    return _shallow(layers, neurons) if layers < SHALLOW else _by_depth(layers, neurons)
 
 
 def _by_depth(layers: int, neurons: int) -> Preset:
@@ -67,13 +71,13 @@ def _by_depth(layers: int, neurons: int) -> Preset:
     )
 
 
-def _shallow(lm: LanguageModel) -> Preset:
+def _shallow(layers: int, neurons: int) -> Preset:
     return Preset(
         at="last",
-        layer=lm.layers // 6,
+        layer=layers // 6,
         rome=Descent(steps=20, rate=0.2, unit="residual", clamp=8.0),
-        layers=tuple(range(lm.layers // 3 + 1)),
-        weight=0.3 * lm.neurons,
+        layers=tuple(range(layers // 3 + 1)),
+        weight=0.3 * neurons,
         memit=Descent(steps=40, rate=0.2, unit="residual", clamp=1.1),
     )
 

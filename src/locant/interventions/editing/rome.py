@@ -16,7 +16,7 @@ from locant.interventions.editing.covariance import solver
 from locant.interventions.editing.editor import Editor, Rewrite, refuse_layer, refuse_other_kinds
 from locant.interventions.editing.presets import preset_of
 from locant.interventions.editing.reading import bias_of, read_keys
-from locant.interventions.editing.target import find_targets
+from locant.interventions.editing.target import find_targets, name_of_values
 from locant.interventions.editing.texts import Texts
 from locant.models import LanguageModel
 from locant.models.rewriting import rewritten
@@ -103,7 +103,14 @@ def rome(
         }
         return Rewrite(rewritten(lm.model, down, rows + change), [about])
 
-    settings = {"layer": layer, "keys": keys, "at": at, **asdict(how), "kl_prompt": kl_prompt}
+    settings = {
+        "layer": layer,
+        "keys": keys,
+        "at": at,
+        **asdict(how),
+        "kl_prompt": kl_prompt,
+        **name_of_values(values),
+    }
     return Editor({**settings, **known.settings, "ridge": ridge}, rewrite, at_once=1)
 
 

@@ -35,8 +35,7 @@ def spread(
     """Change layer after layer, each by its part of what is still missing at the last of them.
 
     Returns:
-        The new weights, and how far each request's residual still is from what was wanted, in parts of how far it
-        was; the model is as before.
+        The new weights, and how far each request's residual still is from what was wanted; the model is as before.
 
     Source: Meng et al. 2023, arXiv:2210.07229, algorithm 1.
     """
@@ -44,7 +43,6 @@ def spread(
     last = layers[-1]
     with rewriting(lm.model) as write:
         missing = wanted - read_residuals(lm, last, asked).to(wanted)
-        start = missing.norm(dim=1)
         for done, layer in enumerate(layers):
             rows = editable_rows(lm.downs[layer]).double()
             part = missing / (len(layers) - done) / lm.architecture.branch_scale(lm.config)
@@ -53,7 +51,7 @@ def spread(
             write(new)
             weights |= new
             missing = wanted - read_residuals(lm, last, asked).to(wanted)
-    return weights, missing.norm(dim=1) / start
+    return weights, missing.norm(dim=1)
 
 
 def refuse_normed(lm: LanguageModel, method: str) -> None:
@@ -82,6 +80,6 @@ def refuse_layers(lm: LanguageModel, layers: Sequence[int]) -> None:
 
 
 def notes_of(asked: Sequence[Asked], targets: Sequence[Target], left: Float[Tensor, " request"]) -> list[Note]:
-    """Of each request what its descent says, and `missing`: the part of the way that the edit did not go."""
+    """Of each request what its descent says, and `missing`: how much of its shift the edit did not bring about."""
     each = zip(asked, targets, left.tolist(), strict=True)
-    return [{"uid": one.request.uid, **target.note, "missing": share} for one, target, share in each]
+    return [{"uid": one.request.uid, **target.note, "missing": length} for one, target, length in each]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +16,7 @@ from locant.interventions.editing.contexts import Asked
 from locant.interventions.editing.editor import Note
 from locant.interventions.editing.passes import Said, ShiftedPasses
 from locant.models import LanguageModel
+from locant.types import Setting, hash_of
 
 UNITS = ("residual", "one")
 
@@ -57,7 +60,7 @@ class Descent:
                 f"not {self.steps}, {self.rate} and {self.clamp}"
             )
 
-    def but(self, **settings: str | float | None) -> Descent:
+    def but(self, **settings: Setting) -> Descent:
         """The same with some settings, those that are not None."""
         given = {name: value for name, value in settings.items() if value is not None}
         return replace(self, **given)  # type: ignore[arg-type]
@@ -100,6 +103,14 @@ def find_targets(
     if missing:
         raise LocantError(f"no value was given for {missing[0]!r}")
     return [Target(values[one.request.uid].double().to(lm.device), {}) for one in asked]
+
+
+def name_of_values(values: Mapping[str, Tensor] | None) -> dict[str, Setting]:
+    """What tells values found elsewhere from others, as a setting; none where there are none."""
+    if values is None:
+        return {}
+    each = sorted((uid, hash_of(value)) for uid, value in values.items())
+    return {"values": hashlib.sha256(json.dumps(each).encode()).hexdigest()[:16]}
 
 
 def _parts(lm: LanguageModel, asked: Sequence[Asked]) -> list[Sequence[Asked]]:

@@ -1,0 +1,145 @@
+"""The covariance of keys: a plain mean over tokens, read once and kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from families import tiny
+from locant.errors import BadFile, LocantError, UnknownName
+from locant.interventions.editing import covariance as module
+from locant.interventions.editing.covariance import Covariance, accumulate, key_covariances, solver
+from locant.interventions.editing.texts import name_of_texts, read_running_text, windows_of
+from locant.models import LanguageModel
+from locant.models.rewriting import held, rewriting
+
+TEXTS = ("w1 w2 w3 w4 w5", "w9 w8 w7", "w20 w21 w22 w23 w24 w25 w26 w27", "w30")
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCANT_CACHE", str(tmp_path / "cache"))
+
+
+def keys_of(lm: LanguageModel, layer: int, ids: tuple[int, ...]) -> Tensor:
+    """The down-projection's inputs, of a window run alone."""
+    seen: list[Tensor] = []
+    handle = lm.downs[layer].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        lm.model(torch.tensor([ids]))
+    handle.remove()
+    return seen[0].reshape(len(ids), -1).double()
+
+
+def plain(lm: LanguageModel, layer: int, windows: list[tuple[int, ...]]) -> Tensor:
+    products = [torch.outer(key, key) for ids in windows for key in keys_of(lm, layer, ids)]
+    return sum(products) / len(products)
+
+
+@pytest.mark.parametrize("at_once", [1, 9, 8192])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])
+def test_the_covariance_is_the_mean_over_tokens_in_any_batches(family: str, at_once: int) -> None:
+    lm = tiny(family)
+    windows = windows_of(lm, TEXTS, 100, 0)
+    found = accumulate(lm, [0, 2], windows, at_once)
+    for layer, one in found.items():
+        torch.testing.assert_close(one.matrix.double(), plain(lm, layer, windows), rtol=1e-5, atol=1e-6)
+        assert one.tokens == sum(map(len, windows))
+
+
+def test_texts_are_cut_at_the_context_and_at_the_budget() -> None:
+    lm = tiny("llama")
+    long = " ".join(f"w{number % 90}" for number in range(100))
+    assert [len(one) for one in windows_of(lm, [long, "w1 w2"], 1000, 0)] == [64, 36, 2]
+    assert [len(one) for one in windows_of(lm, [long, "w1 w2"], 70, 0)] == [64, 6]
+
+
+def test_texts_of_its_own_are_as_many_as_asked_for_and_the_same_for_a_seed() -> None:
+    lm = tiny("llama")
+    windows = windows_of(lm, None, 150, 3)
+    assert 100 < sum(map(len, windows)) <= 150
+    assert windows == windows_of(lm, None, 150, 3) != windows_of(lm, None, 150, 4)
+
+
+def test_what_was_kept_is_read_again_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny("llama")
+    first = key_covariances(lm, [0, 1], TEXTS, 50, 0)
+    monkeypatch.setattr(module, "accumulate", None)
+    again = key_covariances(lm, [1, 0], TEXTS, 50, 0)
+    assert all(torch.equal(first[layer].matrix, again[layer].matrix) for layer in (0, 1))
+    assert again[0].tokens == first[0].tokens
+
+
+def test_another_layer_text_budget_model_or_weight_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny("llama")
+    key_covariances(lm, [0], TEXTS, 50, 0)
+    name = next(iter(dict(lm.model.named_parameters())))
+    read: list[object] = []
+    monkeypatch.setattr(module, "accumulate", lambda *args: read.append(args) or {})
+    key_covariances(lm, [1], TEXTS, 50, 0)
+    key_covariances(lm, [0], TEXTS[1:], 50, 0)
+    key_covariances(lm, [0], TEXTS, 10, 0)
+    key_covariances(lm, [0], None, 50, 0)
+    key_covariances(tiny("mistral"), [0], TEXTS, 50, 0)
+    key_covariances(tiny("llama", torch.float64), [0], TEXTS, 50, 0)
+    with rewriting(lm.model) as write:
+        write({name: held(lm.model, [name])[name] + 1})
+        key_covariances(lm, [0], TEXTS, 50, 0)
+    assert len(read) == 7
+    key_covariances(lm, [0], TEXTS, 50, 0)
+    assert len(read) == 7
+
+
+@pytest.mark.parametrize("damage", [b"", b"nothing of the kind", None])
+def test_a_damaged_file_is_read_anew(damage: bytes | None, tmp_path: Path) -> None:
+    lm = tiny("llama")
+    first = key_covariances(lm, [0], TEXTS, 50, 0)[0]
+    (file,) = (tmp_path / "cache" / "covariance").iterdir()
+    file.write_bytes(file.read_bytes()[:-7] if damage is None else damage)
+    assert torch.equal(key_covariances(lm, [0], TEXTS, 50, 0)[0].matrix, first.matrix)
+
+
+def test_fewer_tokens_than_neurons_are_refused_without_a_ridge() -> None:
+    matrix = torch.diag(torch.tensor([1.0, 2.0, 0.0, 4.0]))
+    with pytest.raises(LocantError, match="3 tokens"):
+        solver(Covariance(matrix, 3), 0.0)
+    with pytest.raises(LocantError, match="ridge"):
+        solver(Covariance(matrix, 100), 0.0)
+    with pytest.raises(UnknownName, match="ridge"):
+        solver(Covariance(matrix, 3), -1.0)
+    solved = solver(Covariance(matrix, 3), 0.5)(torch.ones(4, 1))
+    torch.testing.assert_close((matrix.double() + 0.5 * 7 / 4 * torch.eye(4)) @ solved, torch.ones(4, 1).double())
+
+
+def test_a_covariance_needs_tokens() -> None:
+    with pytest.raises(UnknownName, match="0"):
+        key_covariances(tiny("llama"), [0], TEXTS, 0, 0)
+
+
+def test_text_is_read_from_lists_lines_and_paragraphs(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(["one", " ", "two"]))
+    (tmp_path / "b.jsonl").write_text('"one"\n\n{"text": "two"}\n')
+    (tmp_path / "c.txt").write_text("one\n\n\ntwo\n")
+    for name in ("a.json", "b.jsonl", "c.txt"):
+        assert read_running_text(tmp_path / name) == ("one", "two")
+    assert read_running_text(str(tmp_path / "c.txt")) == read_running_text(["one", "two"])
+
+
+def test_what_holds_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"text": "one"}')
+    (tmp_path / "b.json").write_text("no json")
+    (tmp_path / "c.txt").write_text("\n \n\n")
+    (tmp_path / "d.txt").write_bytes(b"\xff\xfe\xfa")
+    for name in ("a.json", "b.json", "c.txt", "d.txt", "missing.txt"):
+        with pytest.raises(BadFile, match=name):
+            read_running_text(tmp_path / name)
+    with pytest.raises(BadFile, match="no text"):
+        read_running_text([])
+
+
+def test_sources_of_text_have_names_of_their_own() -> None:
+    assert len({name_of_texts(one) for one in (None, ["a"], ["a", "b"], ["ab"])}) == 4
