@@ -50,7 +50,8 @@ test-slow: install  ## the tests that take minutes each
 
 test-oldest:  ## the tests of models and the engine, on the oldest transformers supported
 	$(MAKE) install VENV=.venv-oldest TRANSFORMERS="transformers==4.57.6"
-	.venv-oldest/bin/python -m pytest -n 2 tests/laws/test_engine.py tests/models tests/interventions \
+	.venv-oldest/bin/python -m pytest -n 2 tests/laws/test_engine.py tests/models tests/interventions/*.py \
+		tests/interventions/editing/test_edit.py tests/interventions/editing/test_passes.py \
 		tests/almanac/test_model.py::test_facts_are_known_in_the_wordings_trained
 
 check: install  ## lint, format and types

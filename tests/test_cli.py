@@ -73,7 +73,7 @@ def test_edit_takes_the_settings_of_its_method_and_gives_json(locant_: Command) 
     ("words", "said"),
     [
         (("--new", " "), "must not be empty"),
-        (("--new", "Rome", "--subject", "Spain"), "subject 'Spain' is not in its prompt"),
+        (("--new", "Rome", "--subject", "Spain"), "subject 'Spain' is not in the prompt"),
         (("--new", "Rome", "--method", "rom"), "no editing method 'rom'"),
         (("--new", "Rome", "--model", "no/such/model"), "no/such/model"),
     ],

@@ -20,6 +20,8 @@ from locant.models.sent import Sent, mean_sent, record_sent, zero_sent
 from locant.models.sites import Sites, lay_out_each
 from plain_circuits import SERVED, plain_circuit
 
+pytestmark = pytest.mark.slow  # every family, every kernel
+
 CLEAN = ((1, 2, 3, 4, 5), (7, 8, 9, 10))
 OTHER = ((21, 2, 33, 4, 5), (7, 28, 9, 40))
 

@@ -22,6 +22,8 @@ from locant.models.graph_of import graph_of
 from locant.models.sent import Sent, record_sent
 from plain_circuits import SERVED, plain_circuit
 
+pytestmark = pytest.mark.slow  # every family, every edge
+
 METHODS = {"eap": eap, "eap_ig": eap_ig, "exact": exact}
 
 

@@ -452,6 +452,7 @@ def test_every_setting_of_the_run_is_on_the_page(folder, page):
 # Runs with less in them
 
 
+@pytest.mark.slow
 def test_a_table_alone_and_one_without_what_others_say_of_it_still_make_a_page(folder, tmp_path):
     run = altered(folder, tmp_path, "facts")
     tables = {name: run / "tables" / f"{name}.parquet" for name in TABLES}

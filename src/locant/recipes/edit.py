@@ -94,6 +94,8 @@ def request_of(
     named = subject or _subject_in(prompt, language)
     if not named:
         raise BadQuery(f"say which part of {prompt!r} is the subject, the words that name what the fact is about")
+    if named not in prompt:
+        raise BadQuery(f"the subject {named!r} is not in the prompt {prompt!r}")
     return edit_request(prompt, named, new, old=known, relation=relation, language=language)
 
 
