@@ -338,6 +338,7 @@ def test_every_setting_of_the_run_is_on_the_page(folder, page):
 # Runs with less in them
 
 
+@pytest.mark.slow
 def test_a_run_without_one_table_or_with_one_alone_still_makes_a_page(tmp_path):
     run = made(tmp_path, methods=("ft_m", "kn"), cases=4, in_turn=3, together=3, layers=4)
     tables = {name: run / "tables" / f"{name}.parquet" for name in TABLES}

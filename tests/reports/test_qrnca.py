@@ -285,6 +285,7 @@ def test_commands_and_every_setting_are_given(folder, page):
 # Runs with less in them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TABLES))
 def test_a_run_without_one_of_its_tables_still_has_a_page(small, tmp_path, name):
     run = altered(small, tmp_path, "questions")

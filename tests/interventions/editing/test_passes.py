@@ -43,6 +43,7 @@ def surprise(lm: LanguageModel, module: torch.nn.Module, request: Asked, shift: 
     return sum(each) / len(each)
 
 
+@pytest.mark.slow  # every causal family, with gradients
 @pytest.mark.parametrize("at", ["subject", "last"])
 @pytest.mark.parametrize("of_block", [False, True])
 @pytest.mark.parametrize("family", CAUSAL)
