@@ -85,7 +85,7 @@ def memit_changes(
 ) -> dict[int, Tensor]:
     """What is added to each layer of a GPT-2, from its keys [neuron request] and what is missing [hidden request]."""
     found: dict[int, Tensor] = {}
-    with rewriting(lm.model) as write:
+    with rewriting(lm.model) as weights:
         for done, layer in enumerate(layers):
             keys, missing = [], []
             for request, want in zip(requests, wanted, strict=True):
@@ -94,5 +94,5 @@ def memit_changes(
                 missing.append((want - residual_of(lm, layers[-1], request)) / (len(layers) - done))
             found[layer] = solve(layer, torch.stack(keys, dim=1), torch.stack(missing, dim=1)).T
             name = f"transformer.h.{layer}.mlp.c_proj.weight"
-            write({name: held(lm.model, [name])[name] + found[layer]})
+            weights.write({name: held(lm.model, [name])[name] + found[layer]})
     return found

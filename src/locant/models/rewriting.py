@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
@@ -17,33 +18,46 @@ Weights: TypeAlias = Mapping[str, Tensor]
 """Values of whole parameters by their names in the model, as the model holds them."""
 
 
-@contextmanager
-def rewriting(model: nn.Module) -> Iterator[Callable[[Weights], None]]:
-    """Put new values into parameters, as often as one likes; on exit every byte is as before.
+@dataclass(frozen=True)
+class Rewriting:
+    """A model's parameters, to be written to while the context of `rewriting` lasts.
 
-    with rewriting(lm.model) as write:
-        write({"model.layers.3.mlp.down_proj.weight": new})
-
-    What a parameter held is kept once, when it is first written to. Contexts nest; the inner one must end first.
-
-    Raises:
-        LocantError: a parameter is quantised, offloaded, of another shape or unknown; nothing is written then.
+    Attributes:
+        before: what each parameter that was written to held at first, by its name.
     """
-    old: dict[str, Tensor] = {}
 
-    def write(new: Weights) -> None:
-        places = {name: _place(model, name, values) for name, values in new.items()}
+    model: nn.Module = field(repr=False)
+    before: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def write(self, new: Weights) -> None:
+        """Put new values into parameters.
+
+        Raises:
+            LocantError: a parameter is quantised, offloaded, of another shape or unknown; nothing is written then.
+        """
+        places = {name: _place(self.model, name, values) for name, values in new.items()}
         with torch.no_grad():
             for name, place in places.items():
-                if name not in old:
-                    old[name] = place.detach().clone()
+                if name not in self.before:
+                    self.before[name] = place.detach().clone()
                 place.copy_(new[name])
 
+
+@contextmanager
+def rewriting(model: nn.Module) -> Iterator[Rewriting]:
+    """Put new values into parameters, as often as one likes; on exit every byte is as before.
+
+        with rewriting(lm.model) as weights:
+            weights.write({"model.layers.3.mlp.down_proj.weight": new})
+
+    What a parameter held is kept once, when it is first written to. Contexts nest; the inner one must end first.
+    """
+    weights = Rewriting(model)
     try:
-        yield write
+        yield weights
     finally:
         with torch.no_grad():
-            for name, values in old.items():
+            for name, values in weights.before.items():
                 model.get_parameter(name).copy_(values)
 
 

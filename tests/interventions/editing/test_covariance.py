@@ -86,8 +86,8 @@ def test_another_layer_text_budget_model_or_weight_is_read_anew(monkeypatch: pyt
     key_covariances(lm, [0], None, 50, 0)
     key_covariances(tiny("mistral"), [0], TEXTS, 50, 0)
     key_covariances(tiny("llama", torch.float64), [0], TEXTS, 50, 0)
-    with rewriting(lm.model) as write:
-        write({name: held(lm.model, [name])[name] + 1})
+    with rewriting(lm.model) as weights:
+        weights.write({name: held(lm.model, [name])[name] + 1})
         key_covariances(lm, [0], TEXTS, 50, 0)
     assert len(read) == 7
     key_covariances(lm, [0], TEXTS, 50, 0)

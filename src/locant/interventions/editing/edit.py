@@ -6,20 +6,18 @@ import hashlib
 import inspect
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
-
-from torch import Tensor
 
 from locant.errors import UnknownName
 from locant.interventions.editing.editor import Editor, Note
 from locant.interventions.editing.methods import METHODS
 from locant.interventions.editing.saved import save_model, save_weights
 from locant.models import LanguageModel
-from locant.models.rewriting import Weights, held, rewriting
+from locant.models.rewriting import Rewriting, rewriting
 from locant.types import EditRequest, Provenance
 
 
@@ -33,7 +31,7 @@ class Edit:
         seconds: that the edits took, on the wall clock.
     """
 
-    def __init__(self, lm: LanguageModel, editor: Editor, write: Callable[[Weights], None]) -> None:
+    def __init__(self, lm: LanguageModel, editor: Editor, weights: Rewriting) -> None:
         self.lm = lm
         self.method = editor.method
         self.settings = editor.settings
@@ -41,8 +39,7 @@ class Edit:
         self.notes: list[Note] = []
         self.seconds = 0.0
         self._editor = editor
-        self._write = write
-        self._before: dict[str, Tensor] = {}
+        self._weights = weights
 
     def add(self, requests: Sequence[EditRequest], batch: int | None = None) -> None:
         """Rewrite more facts, in the model as it is now.
@@ -63,8 +60,7 @@ class Edit:
         start = time.perf_counter()
         for first in range(0, len(requests), size):
             found = self._editor.rewrite(requests[first : first + size])
-            self._before |= held(self.lm.model, found.weights.keys() - self._before.keys())
-            self._write(found.weights)
+            self._weights.write(found.weights)
             self.requests += requests[first : first + size]
             self.notes += found.notes
         self.seconds += time.perf_counter() - start
@@ -90,7 +86,7 @@ class Edit:
         Raises:
             BadFile: the file cannot be written.
         """
-        return save_weights(self.lm, path, self._before, self.made_by)
+        return save_weights(self.lm, path, self._weights.before, self.made_by)
 
 
 @contextmanager
@@ -125,8 +121,8 @@ def edit(
         editor = method.anew() if method.anew else method
     else:
         editor = prepare(lm, method, settings)
-    with rewriting(lm.model) as write:
-        edited = Edit(lm, editor, write)
+    with rewriting(lm.model) as weights:
+        edited = Edit(lm, editor, weights)
         edited.add(requests, batch)
         yield edited
 

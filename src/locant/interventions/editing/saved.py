@@ -87,7 +87,7 @@ def apply_weights(lm: LanguageModel, path: Path) -> Iterator[Provenance]:
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            new = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         replaced = json.loads(about["replaces"])
         recorded = json.loads(about["made_by"])
         made_by = Provenance(**recorded | {"parents": tuple(recorded["parents"])})
@@ -100,6 +100,6 @@ def apply_weights(lm: LanguageModel, path: Path) -> Iterator[Provenance]:
                 f"{str(path)!r} was made for {made_by.model}, whose {name} was not as {lm.name} has it: "
                 "load the model that the edit was made for, unedited"
             )
-    with rewriting(lm.model) as write:
-        write({name: values.to(own[name].device) for name, values in weights.items()})
+    with rewriting(lm.model) as weights:
+        weights.write({name: values.to(own[name].device) for name, values in new.items()})
         yield made_by

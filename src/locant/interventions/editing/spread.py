@@ -39,19 +39,19 @@ def spread(
 
     Source: Meng et al. 2023, arXiv:2210.07229, algorithm 1.
     """
-    weights: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
     last = layers[-1]
-    with rewriting(lm.model) as write:
+    with rewriting(lm.model) as weights:
         missing = wanted - read_residuals(lm, last, asked).to(wanted)
         for done, layer in enumerate(layers):
             rows = editable_rows(lm.downs[layer]).double()
             part = missing / (len(layers) - done) / lm.architecture.branch_scale(lm.config)
             keys = read_keys(lm, layer, asked, BARE)
             new = rewritten(lm.model, lm.downs[layer], rows + change(layer, keys, part.to(keys)).to(rows))
-            write(new)
-            weights |= new
+            weights.write(new)
+            found |= new
             missing = wanted - read_residuals(lm, last, asked).to(wanted)
-    return weights, missing.norm(dim=1)
+    return found, missing.norm(dim=1)
 
 
 def refuse_normed(lm: LanguageModel, method: str) -> None:
