@@ -84,6 +84,11 @@ def name_of(model: nn.Module, parameter: nn.Parameter) -> str:
     return next(name for name, one in model.named_parameters(remove_duplicate=False) if one is parameter)
 
 
+def names_of(model: nn.Module, modules: Iterable[nn.Module]) -> list[str]:
+    """The names of the parameters of some modules: of projections the weights, and the biases if there are any."""
+    return [name_of(model, one) for module in modules for one in module.parameters()]
+
+
 def _place(model: nn.Module, name: str, values: Tensor) -> Tensor:
     try:
         place = model.get_parameter(name)

@@ -11,7 +11,7 @@ from torch import nn
 
 from locant.errors import LocantError, UnknownName
 from locant.models import LanguageModel
-from locant.models.rewriting import Weights, held, name_of
+from locant.models.rewriting import Weights, held, names_of
 from locant.types import EditRequest, Setting
 
 Note: TypeAlias = Mapping[str, Setting]
@@ -58,7 +58,7 @@ def taken(lm: LanguageModel, changed: AbstractContextManager[object], projection
     Args:
         changed: not yet entered.
     """
-    names = [name_of(lm.model, one) for projection in projections for one in projection.parameters()]
+    names = names_of(lm.model, projections)
     with changed:
         return held(lm.model, names)
 

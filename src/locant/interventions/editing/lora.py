@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from locant.errors import UnknownName
 from locant.interventions.editing.editor import Editor, Rewrite
-from locant.interventions.editing.trained import feed_forward, in_passes, losses_after, names_of, noted
+from locant.interventions.editing.trained import feed_forward, in_passes, losses_after, noted
 from locant.interventions.lora import lora_tuned
 from locant.interventions.tuning import Schedule, answer_losses
 from locant.models import LanguageModel
-from locant.models.rewriting import held
+from locant.models.rewriting import held, names_of
 from locant.types import EditRequest, Setting
 
 RANK = 8
@@ -62,7 +62,7 @@ def lora(
         with lora_tuned(
             lm, asked, parameters=trained, steps=own.steps, rate=rate, batch=per_step, stop_at=stop_at, seed=seed
         ) as tuning:
-            weights = held(lm.model, names_of(lm, projections))
+            weights = held(lm.model, names_of(lm.model, projections))
             losses = losses_after(lm, requests, answer_losses, per_step)
         return Rewrite(weights, noted(lm, requests, weights, losses, tuning.steps))
 

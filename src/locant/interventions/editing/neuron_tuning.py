@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from locant.interventions.editing.editor import Editor, Rewrite
 from locant.interventions.editing.targets import Neurons, Target
-from locant.interventions.editing.trained import feed_forward, in_passes, losses_after, names_of, noted
+from locant.interventions.editing.trained import feed_forward, in_passes, losses_after, noted
 from locant.interventions.tuning import Schedule, answer_losses, tuned
 from locant.models import LanguageModel
-from locant.models.rewriting import held
+from locant.models.rewriting import held, names_of
 from locant.selections.share import union
 from locant.types import EditRequest, Setting
 
@@ -64,7 +64,7 @@ def neuron_tuning(
         with tuned(
             lm, asked, chosen, steps=own.steps, rate=rate, vectors=trained, batch=per_step, stop_at=stop_at
         ) as tuning:
-            weights = held(lm.model, names_of(lm, feed_forward(lm, chosen.by_layer())))
+            weights = held(lm.model, names_of(lm.model, feed_forward(lm, chosen.by_layer())))
             losses = losses_after(lm, requests, answer_losses, per_step)
         notes = noted(lm, requests, weights, losses, tuning.steps)
         return Rewrite(weights, [{**note, "neurons": len(one)} for note, one in zip(notes, sets, strict=True)])

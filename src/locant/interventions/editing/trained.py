@@ -12,7 +12,7 @@ from torch import nn
 from locant.interventions.editing.editor import Note
 from locant.interventions.tuning import Losses, Schedule
 from locant.models import LanguageModel, at_least_float32, hooks
-from locant.models.rewriting import Weights, name_of
+from locant.models.rewriting import Weights
 from locant.types import EditRequest
 
 
@@ -56,8 +56,3 @@ def feed_forward(lm: LanguageModel, layers: Iterable[int]) -> list[nn.Module]:
     spec = lm.architecture
     names = dict.fromkeys(name for name in (spec.up, spec.gate, spec.neurons) if name is not None)
     return [lm.blocks[layer].get_submodule(name) for layer in layers for name in names]
-
-
-def names_of(lm: LanguageModel, projections: Sequence[nn.Module]) -> list[str]:
-    """The names of the weights of some projections, and of their biases if there are any."""
-    return [name_of(lm.model, one) for projection in projections for one in projection.parameters()]
