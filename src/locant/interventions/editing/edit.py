@@ -118,7 +118,7 @@ def edit(
     if isinstance(method, Editor):
         if settings:
             raise UnknownName(f"this editor has its settings already; {', '.join(settings)} cannot be given any more")
-        editor = method.anew() if method.anew else method
+        editor = replace(method.anew(), method=method.method) if method.anew else method
     else:
         editor = prepare(lm, method, settings)
     with rewriting(lm.model) as weights:
@@ -138,9 +138,7 @@ def prepare(lm: LanguageModel, method: str, settings: Mapping[str, object]) -> E
     for name in settings:
         if name not in known:
             raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
-    editor = METHODS[method](lm, **settings)
-    again = editor.anew
-    return replace(editor, method=method, anew=again and (lambda: replace(again(), method=method)))
+    return replace(METHODS[method](lm, **settings), method=method)
 
 
 def editing_settings(method: str) -> dict[str, Parameter]:

@@ -41,7 +41,7 @@ class Editor:
         settings: every one of them, with the value it has for this model.
         rewrite: from requests to weights, of the model as it is when called; it leaves the model as it was.
         at_once: how many requests one call takes; None for any number.
-        anew: makes the same editor again, with nothing remembered; None if it remembers nothing.
+        anew: makes the same editor again, with nothing remembered and no name; None if it remembers nothing.
         method: its name.
     """
 
