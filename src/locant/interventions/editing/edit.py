@@ -54,8 +54,8 @@ class Edit:
         for one in requests:
             self.lm.tokens(one.asked)
         most = self._editor.at_once or max(1, len(requests))
-        size = min(batch or most, most) if self._editor.at_once is None else batch or most
-        if not 0 < size <= most:
+        size = batch or most
+        if size < 1 or (self._editor.at_once and size > most):
             raise UnknownName(f"{self.method} rewrites at most {most} facts together, and at least 1, not {size}")
         start = time.perf_counter()
         for first in range(0, len(requests), size):
