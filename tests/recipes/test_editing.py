@@ -14,11 +14,11 @@ from families import tiny
 from locant.attributions.tracing import trace
 from locant.errors import BadFile, UnknownName
 from locant.evaluations import read_answers
-from locant.interventions.editing import edit
+from locant.interventions.editing import edit, prepare
 from locant.queries.edit_cases import EditCase
 from locant.recipes.edit_cases import select_cases
 from locant.recipes.editing import Plan, run_editing
-from locant.recipes.editing.edited import REFUSED
+from locant.recipes.editing.edited import REFUSED, edit_alone, read_before
 from locant.recipes.editing.plan import RANDOM, steps
 
 TABLES = {
@@ -68,6 +68,16 @@ def test_a_method_that_is_asked_for_stands_beside_its_control(run: Path) -> None
     new = methods.filter((pl.col("asked") == "request") & (pl.col("metric") == "probability"))
     after = dict(new.select("method", "after").iter_rows())
     assert after["kn"] > 10 * after[RANDOM]
+
+
+def test_random_neurons_are_as_many_as_are_located_by_the_settings_of_the_run() -> None:
+    lm, plan = locant.load("almanac"), Plan(("kn",), {"kn": {"rule": "riemann-left", "points": 1}}, tokens=0)
+    judging = read_before(lm, cases(), (), plan)
+    counts: dict[str, list[float]] = {}
+    for method, editor in (("kn", prepare(lm, "kn", plan.of("kn"))), (RANDOM, None)):
+        alone = pl.concat([edit_alone(lm, one, method, editor, judging, plan) for one in cases()])
+        counts[method] = alone.filter(pl.col("metric") == "neurons")["after"].to_list()
+    assert counts[RANDOM] == counts["kn"] and len(counts["kn"]) == 4
 
 
 def test_means_are_those_of_the_cases(run: Path) -> None:

@@ -8,16 +8,15 @@ from functools import partial
 
 import polars as pl
 
-from locant.attributions import attribute
 from locant.errors import BadQuery
 from locant.evaluations.edit_metrics import edit_rows
 from locant.evaluations.edit_readings import EditReadings, Scope, read_cases, writer
 from locant.interventions.editing import Editor, edit, editing_settings, prepare
+from locant.interventions.editing.targets import Neurons
 from locant.models import LanguageModel
 from locant.models.sample import sample
 from locant.queries.edit_cases import EditCase
 from locant.recipes.editing.plan import Plan, steps
-from locant.selections import select
 from locant.selections.random_sets import random_like
 from locant.types import Setting
 
@@ -99,14 +98,13 @@ def edit_together(lm: LanguageModel, cases: Sequence[EditCase], editor: Editor, 
 
 def _of_random_neurons(lm: LanguageModel, case: EditCase, plan: Plan) -> Editor:
     """Knowledge neurons' editor, with random neurons in the place of each request's."""
-    settings = plan.of("kn")
-    known = editing_settings("kn")
-    localizer, share = (settings.pop(name, known[name].default) for name in ("localizer", "share"))
+    settings = {name: one.default for name, one in editing_settings("kn").items()} | plan.of("kn")
+    neurons = Neurons(None, settings["localizer"], settings["share"], settings["rule"], settings["points"])
     target = {}
     for one in case.requests:
-        located = select(attribute(lm, [one.query], str(localizer)), "share", share=float(share))  # type: ignore[arg-type]
+        (located,) = neurons.of(lm, [one])
         target[one.uid] = random_like(located, plan.seed, one.uid)
-    return prepare(lm, "kn", {**settings, "target": target})
+    return prepare(lm, "kn", settings | {"target": target})
 
 
 def _numbers(notes: Sequence[Mapping[str, Setting]]) -> dict[str, float]:
