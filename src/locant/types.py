@@ -104,8 +104,12 @@ class Provenance:
 
     def digest(self) -> str:
         """Hash of everything above: equal recipes have equal digests."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_of(json.dumps(asdict(self), sort_keys=True))
+
+
+def digest_of(text: str) -> str:
+    """A short name of a text: equal texts have equal ones."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def hash_of(values: Tensor) -> str:

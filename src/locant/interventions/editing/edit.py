@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import time
@@ -18,7 +17,7 @@ from locant.interventions.editing.methods import METHODS
 from locant.interventions.editing.saved import save_model, save_weights
 from locant.models import LanguageModel
 from locant.models.rewriting import Rewriting, rewriting
-from locant.types import EditRequest, Provenance
+from locant.types import EditRequest, Provenance, digest_of
 
 
 class Edit:
@@ -69,7 +68,7 @@ class Edit:
     def made_by(self) -> Provenance:
         """The method with its settings, and a digest of what it was asked for."""
         asked = [[one.asked.prompt, one.subject, one.new] for one in self.requests]
-        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+        digest = digest_of(json.dumps(asked))
         return self.lm.provenance(self.method, {**self.settings, "edits": len(asked), "requests": digest})
 
     def save_model(self, folder: Path) -> Path:

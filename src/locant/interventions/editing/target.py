@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from locant.interventions.editing.contexts import Asked
 from locant.interventions.editing.editor import Note
 from locant.interventions.editing.passes import Said, ShiftedPasses
 from locant.models import LanguageModel
-from locant.types import Setting, hash_of
+from locant.types import Setting, digest_of, hash_of
 
 UNITS = ("residual", "one")
 
@@ -110,7 +109,7 @@ def name_of_values(values: Mapping[str, Tensor] | None) -> dict[str, Setting]:
     if values is None:
         return {}
     each = sorted((uid, hash_of(value)) for uid, value in values.items())
-    return {"values": hashlib.sha256(json.dumps(each).encode()).hexdigest()[:16]}
+    return {"values": digest_of(json.dumps(each))}
 
 
 def _parts(lm: LanguageModel, asked: Sequence[Asked]) -> list[Sequence[Asked]]:

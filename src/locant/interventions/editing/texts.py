@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TypeAlias
 from locant.errors import BadFile
 from locant.models import LanguageModel
 from locant.models.sample import sample_tokens
+from locant.types import digest_of
 
 Texts: TypeAlias = str | Path | Sequence[str] | None
 """A file's name, texts, or None for the model's own."""
@@ -40,7 +40,7 @@ def name_of_texts(texts: Sequence[str] | None) -> str:
     """What tells one source of text from another, as a setting."""
     if texts is None:
         return "own"
-    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:16]
+    return digest_of(json.dumps(list(texts)))
 
 
 def windows_of(lm: LanguageModel, texts: Sequence[str] | None, budget: int, seed: int) -> list[tuple[int, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import resource
 import sys
@@ -20,7 +19,7 @@ from locant.attributions import attribute
 from locant.models import LanguageModel
 from locant.models.hooks import watching_outputs
 from locant.recipes.query_localization.plan import Plan
-from locant.types import Attribution, Provenance, Query, Selection, Setting
+from locant.types import Attribution, Provenance, Query, Selection, Setting, digest_of
 
 NOISE: dict[str, dict[str, Setting]] = {
     "dai": {"rule": "midpoint", "steps": 20},
@@ -127,8 +126,7 @@ def _selection(rows: pl.DataFrame | None, query: Query, grid: tuple[int, int], m
 
 
 def _digest(neurons: pl.DataFrame) -> str:
-    text = neurons.select("localizer", "query", "layer", "neuron").sort(pl.all()).write_csv()
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_of(neurons.select("localizer", "query", "layer", "neuron").sort(pl.all()).write_csv())
 
 
 def costs_of(neurons: pl.DataFrame) -> pl.DataFrame:
