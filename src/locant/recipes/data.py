@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from locant import almanac
 from locant.errors import BadFile, BadQuery, UnknownName
 from locant.evaluations import read_answers
 from locant.models import LanguageModel
 from locant.queries import Kind, read_pararel, read_queries
+from locant.queries.edit_cases import EditCase
 from locant.types import Fact, Query
+
+One = TypeVar("One", Query, EditCase)
 
 LEAST = 3
 """Wordings that a fact needs for anything to be said of how they agree."""
@@ -245,19 +249,19 @@ def can_be_asked(lm: LanguageModel, query: Query) -> bool:
     return True
 
 
-def of_relations(queries: tuple[Query, ...], relations: Sequence[str] | None, source: str) -> tuple[Query, ...]:
-    """The queries of these relations; all where None are named.
+def of_relations(some: Sequence[One], relations: Sequence[str] | None, source: str) -> tuple[One, ...]:
+    """The queries, or edits, of these relations; all where None are named.
 
     Raises:
         UnknownName: the source has no such relation.
     """
     if relations is None:
-        return queries
-    there = tuple(dict.fromkeys(one.relation for one in queries if one.relation))
+        return tuple(some)
+    there = tuple(dict.fromkeys(one.relation for one in some if one.relation))
     for name in relations:
         if name not in there:
             raise UnknownName(f"no relation {name!r} in {source}; known: {', '.join(there) or 'none'}.")
-    return tuple(one for one in queries if one.relation in relations)
+    return tuple(one for one in some if one.relation in relations)
 
 
 def _of_language(queries: tuple[Query, ...], language: str, source: str) -> tuple[Query, ...]:

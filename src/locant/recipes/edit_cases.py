@@ -18,7 +18,7 @@ from locant.queries.edit_files import read_edits
 from locant.queries.edited_facts import BYSTANDERS, pool_facts
 from locant.queries.mquake import read_mquake
 from locant.queries.zsre import read_zsre
-from locant.recipes.data import can_be_asked, in_turn, read_data
+from locant.recipes.data import can_be_asked, in_turn, of_relations, read_data
 from locant.recipes.edit_steps import with_steps
 from locant.types import EditRequest, Query
 
@@ -127,7 +127,7 @@ def _candidates(
             return steps(found) if steps and isinstance(found, EditCase) else found
 
         return map(made, order), Counter()
-    cases = _of_relations([one for one in read.cases if one.request.query.language == language], relations, source)
+    cases = of_relations([one for one in read.cases if one.request.query.language == language], relations, source)
     if not cases:
         raise UnknownName(f"no edit of {source} is in {language!r}")
     return (cases[place] for place in in_turn([one.relation for one in cases], seed)), Counter(read.left_out)
@@ -140,14 +140,6 @@ def _facts(lm: LanguageModel, source: str, relations: Sequence[str] | None, lang
         if str(error).startswith("no data "):
             raise UnknownName(f"no edits {source!r}; there is {SOURCES}") from None
         raise
-
-
-def _of_relations(cases: Sequence[EditCase], relations: Sequence[str] | None, source: str) -> Sequence[EditCase]:
-    there = dict.fromkeys(one.relation for one in cases if one.relation)
-    for name in relations or ():
-        if name not in there:
-            raise UnknownName(f"no relation {name!r} in {source}; known: {', '.join(there) or 'none'}.")
-    return [one for one in cases if relations is None or one.relation in relations]
 
 
 def _fitting(
