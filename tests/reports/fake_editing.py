@@ -12,7 +12,7 @@ import polars as pl
 from pages import written
 
 from locant.recipes.editing.edited import REFUSED
-from locant.recipes.editing.judged import cost_rows, drift_rows, method_rows, together_rows
+from locant.recipes.editing.judged import cost_rows, drift_rows, method_rows
 from locant.recipes.editing.places import layer_rows, place_rows
 from locant.recipes.editing.plan import OF_LAYERS, RANDOM, Plan, steps
 
@@ -108,7 +108,7 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
         "in_turn": in_turn.to_dicts(),
         "drift": drift_rows(in_turn, PLAN).to_dicts(),
         "together": together.to_dicts(),
-        "batch": together_rows(together, PLAN).to_dicts(),
+        "batch": method_rows(together, PLAN).to_dicts(),
         "everywhere": everywhere.to_dicts(),
         "places": list(place_rows(everywhere, PLAN)),
         "layers": list(layer_rows(everywhere, PLAN)),

@@ -19,8 +19,8 @@ from locant.interventions.editing import Editor, prepare
 from locant.models import LanguageModel
 from locant.queries.edit_cases import EditCase
 from locant.recipes.editing.edited import Judging, edit_alone, edit_in_turn, edit_together, read_before
-from locant.recipes.editing.judged import cost_rows, drift_rows, method_rows, together_rows
-from locant.recipes.editing.places import edit_everywhere, known_layers, layer_rows, place_rows
+from locant.recipes.editing.judged import cost_rows, drift_rows, method_rows
+from locant.recipes.editing.places import can_be_localized, edit_everywhere, layer_rows, place_rows
 from locant.recipes.editing.plan import OF_LAYERS, RANDOM, Plan
 from locant.recipes.work import Data, Say, Work, manifest_of, say_nothing
 from locant.sweeps import RunFolder
@@ -147,12 +147,12 @@ class _Work(Work):
             for method, editor in self.editors.items()
             if len(some) > 1 and editor.at_once is None
         ]
-        self._save("batch", together_rows(self._fill("together", units, "editing together"), self.plan))
+        self._save("batch", method_rows(self._fill("together", units, "editing together"), self.plan))
 
     def places(self) -> None:
         """As many cases as the plan says, at every layer."""
         some = self.cases[: self.plan.layers]
-        can = known_layers(self.lm, some) and set(OF_LAYERS) & set(self.plan.methods)
+        can = can_be_localized(self.lm, some) and set(OF_LAYERS) & set(self.plan.methods)
 
         @cache
         def editors(method: str, layer: int) -> Editor:

@@ -17,6 +17,8 @@ EARLIEST = 10
 
 def method_rows(edited: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """Of each method every metric before and after: means over cases with intervals; see `edit_table`."""
+    if not len(edited):
+        return edited
     judged = edited.filter((pl.col("asked") != "notes") & (pl.col("metric") != REFUSED))
     return _tables(judged, ["method"], plan)
 
@@ -42,11 +44,6 @@ def drift_rows(edited: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     later = edited.filter((pl.col("place") <= EARLIEST) & (pl.col("edits") >= EARLIEST))
     both = pl.concat([edited.with_columns(of=pl.lit("all")), later.with_columns(of=pl.lit(f"the first {EARLIEST}"))])
     return _tables(both, ["method", "edits", "of"], plan)
-
-
-def together_rows(edited: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """Of each method that edited many at once, every metric."""
-    return method_rows(edited, plan) if len(edited) else edited
 
 
 def _tables(rows: pl.DataFrame, keys: list[str], plan: Plan) -> pl.DataFrame:

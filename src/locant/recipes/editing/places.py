@@ -134,6 +134,6 @@ def _interval(found: Interval) -> Row:
     return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
 
 
-def known_layers(lm: LanguageModel, cases: Sequence[EditCase]) -> bool:
-    """Whether every case has an old object, which localization needs."""
+def can_be_localized(lm: LanguageModel, cases: Sequence[EditCase]) -> bool:
+    """Whether every case has an old object, which localization needs, and the model is causal, as tracing needs."""
     return lm.architecture.kind == "causal" and all(one.request.query.answer for one in cases)
