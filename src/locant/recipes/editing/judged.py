@@ -9,8 +9,8 @@ import polars as pl
 from locant.evaluations.edit_metrics import edit_table
 from locant.recipes.editing.edited import REFUSED
 from locant.recipes.editing.plan import Plan
+from locant.recipes.rows import Row
 
-Row = dict[str, object]
 EARLIEST = 10
 """Edits that are followed while others are made after them."""
 

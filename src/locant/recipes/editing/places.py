@@ -16,9 +16,8 @@ from locant.interventions.editing import Editor, edit
 from locant.models import LanguageModel
 from locant.queries.edit_cases import EditCase
 from locant.recipes.editing.plan import EFFECTS, OF_LAYERS, Plan
-from locant.types import Interval
+from locant.recipes.rows import Row, as_row
 
-Row = dict[str, object]
 SCORES = ("rewrite", "generalisation", "kept")
 LEAST = 3
 """Facts below which nothing is said of where editing works."""
@@ -91,9 +90,9 @@ def place_rows(edited: pl.DataFrame, plan: Plan) -> Iterator[Row]:
         about: Row = {"method": method, "score": score, "effect": effect}
         for what in ("layer", "effect", "both", "chance", "p"):
             yield {**about, "what": what, "mean": getattr(found, what), "low": None, "high": None, "n": found.added.n}
-        yield {**about, "what": "added", **_interval(found.added)}
+        yield {**about, "what": "added", **as_row(found.added)}
         for what in ("localized", "fixed", "best", "anywhere", "gain"):
-            yield {**about, "what": what, **_interval(getattr(chosen, what))}
+            yield {**about, "what": what, **as_row(getattr(chosen, what))}
 
 
 def layer_rows(edited: pl.DataFrame, plan: Plan) -> Iterator[Row]:
@@ -128,10 +127,6 @@ def _compared(edited: pl.DataFrame) -> Iterator[tuple[str, str, str, tuple[np.nd
             for effect in EFFECTS:
                 both = (ordered[name].to_numpy().reshape(facts, -1) for name in (score, effect))
                 yield str(method), score, effect, tuple(both)  # type: ignore[misc]
-
-
-def _interval(found: Interval) -> Row:
-    return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
 
 
 def can_be_localized(lm: LanguageModel, cases: Sequence[EditCase]) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from locant.recipes.matrice.located import Row
 from locant.recipes.matrice.means import parts, spread_of
 from locant.recipes.matrice.plan import LIKE_UNION, OTHERS, OWN, RANDOM, Plan, kind_of
+from locant.recipes.rows import Row
 
 
 def size_rows(neurons: pl.DataFrame, plan: Plan) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from locant.interventions.lora import lora_tuned
 from locant.interventions.tuning import Tuning, tuned
 from locant.models import LanguageModel
 from locant.recipes.matrice.changes import Change
-from locant.recipes.matrice.located import Row, Sets
+from locant.recipes.matrice.located import Sets
 from locant.recipes.matrice.plan import (
     ALL_NEURONS,
     IN_TURN,
@@ -32,6 +32,7 @@ from locant.recipes.matrice.plan import (
     RANDOM,
     Plan,
 )
+from locant.recipes.rows import Row
 from locant.types import Query, Selection
 
 EDIT_DRAWS = 2

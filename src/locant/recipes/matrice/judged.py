@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from locant.recipes.matrice.located import Row
 from locant.recipes.matrice.means import by_fact, change_of, parts, spread_of
 from locant.recipes.matrice.plan import OWN, Plan, kind_of
+from locant.recipes.rows import Row
 
 
 def change_rows(touched: pl.DataFrame, plan: Plan) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from locant.queries.parallel import ParallelFact
 from locant.recipes.matrice.chosen import agnostic, choose
 from locant.recipes.matrice.plan import MATRICE, OWN, PEER, PEER_OWN, SHARES, Plan
 from locant.recipes.parallel import halves
+from locant.recipes.rows import Row
 from locant.selections.across_languages import agreement_sizes
 from locant.selections.stability import stability
 from locant.selections.uncertainty import (
@@ -31,7 +32,6 @@ from locant.selections.uncertainty import (
 )
 from locant.types import Provenance, Query, Selection
 
-Row = dict[str, object]
 Sets = Mapping[str, Selection]
 """By name, neurons of one fact."""
 

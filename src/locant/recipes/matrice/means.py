@@ -8,9 +8,8 @@ import polars as pl
 import torch
 
 from locant.evaluations.outcomes import interval
-from locant.recipes.matrice.located import Row
 from locant.recipes.matrice.plan import kind_of
-from locant.types import Interval
+from locant.recipes.rows import Row, as_row
 
 
 def by_fact(touched: pl.DataFrame) -> pl.DataFrame:
@@ -29,11 +28,6 @@ def change_of(own: pl.DataFrame, seed: int) -> Row:
 def spread_of(values: pl.Series, facts: Sequence[str], seed: int) -> Row:
     """The mean over facts, with its interval and n."""
     return as_row(interval(torch.tensor(values.to_list(), dtype=torch.float64), facts, seed=seed))
-
-
-def as_row(found: Interval) -> Row:
-    """An interval as columns."""
-    return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
 
 
 def parts(table: pl.DataFrame, *by: str) -> Iterator[tuple[tuple[object, ...], pl.DataFrame]]:

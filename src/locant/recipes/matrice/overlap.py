@@ -10,9 +10,9 @@ import torch
 from locant.evaluations.outcomes import interval
 from locant.languages import SCRIPTS
 from locant.queries.quality import FAMILIES
-from locant.recipes.matrice.located import Asked, Row, Sets
-from locant.recipes.matrice.means import as_row
+from locant.recipes.matrice.located import Asked, Sets
 from locant.recipes.matrice.plan import OWN, Plan
+from locant.recipes.rows import Row, as_row
 
 NULLS = 999
 """Random pairings of facts."""

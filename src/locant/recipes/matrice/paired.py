@@ -16,8 +16,9 @@ from locant.evaluations.fact_checking import best_threshold, check_facts, relati
 from locant.evaluations.statements import Statement, statements
 from locant.models import LanguageModel
 from locant.recipes.matrice.chosen import random_of
-from locant.recipes.matrice.located import Asked, Row, Sets
+from locant.recipes.matrice.located import Asked, Sets
 from locant.recipes.matrice.plan import MATRICE, OWN, Plan
+from locant.recipes.rows import Row
 
 LEAST = 3
 """Facts of a relation from which its neurons can be learned, and tried on others."""

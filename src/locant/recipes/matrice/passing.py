@@ -13,9 +13,10 @@ from random import Random
 import numpy as np
 import polars as pl
 
-from locant.recipes.matrice.located import Asked, Row
+from locant.recipes.matrice.located import Asked
 from locant.recipes.matrice.means import spread_of
 from locant.recipes.matrice.plan import SHARES, Plan
+from locant.recipes.rows import Row
 
 LEAST = 2
 """Other facts of the relation that each of a fact's languages needs: with one, all languages would be of that one."""

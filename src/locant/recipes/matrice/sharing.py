@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from locant.recipes.matrice.located import Asked, Row
+from locant.recipes.matrice.located import Asked
 from locant.recipes.matrice.means import by_fact, spread_of
 from locant.recipes.matrice.plan import LIKE_UNION, OTHERS, OWN, PEER_OWN, Plan
+from locant.recipes.rows import Row
 
 SHARED = 0.5
 """A language shares a fact if another's neurons take from its answer at least this share of what its own take."""

@@ -14,7 +14,7 @@ from locant.interventions import scale
 from locant.models import LanguageModel
 from locant.queries.parallel import ParallelFact
 from locant.recipes.data import names_of
-from locant.recipes.matrice.located import Asked, Row, Sets
+from locant.recipes.matrice.located import Asked, Sets
 from locant.recipes.matrice.plan import (
     FACTORS,
     LIKE_UNION,
@@ -28,6 +28,7 @@ from locant.recipes.matrice.plan import (
     RANDOM,
     kind_of,
 )
+from locant.recipes.rows import Row
 from locant.types import Query, Selection
 
 Unrelated = Mapping[str, Sequence[Query]]

@@ -12,10 +12,10 @@ from locant.recipes.qrnca.asked import Blocks
 from locant.recipes.qrnca.chosen import Named, Sets
 from locant.recipes.qrnca.located import Located
 from locant.recipes.qrnca.plan import Plan
+from locant.recipes.rows import Row, as_row
 from locant.selections.clusters import Cluster, common_neurons, inverse_cluster_attribution
 from locant.selections.random_sets import is_matched
 
-Row = dict[str, object]
 Groups = Mapping[str, str]
 
 
@@ -121,7 +121,7 @@ def count_rows(method: str, sets: Named, groups: Groups) -> Iterator[Row]:
     """How many neurons a question has, by group."""
     for group, found in neurons_per_question(sets, groups).items():
         about: Row = {"method": method, "group": group}
-        yield about | {"neurons": found.mean, "low": found.low, "high": found.high, "n": found.n}
+        yield about | as_row(found, "neurons")
 
 
 def overlap_rows(sets: Named, groups: Groups, blocks: Blocks, plan: Plan) -> Iterator[Row]:

@@ -15,9 +15,9 @@ from locant.evaluations.boosting import Probabilities, change_ratio, editing_suc
 from locant.evaluations.outcomes import interval
 from locant.recipes.qrnca.plan import METHODS, Plan
 from locant.recipes.qrnca.predicted import FULL, OWN, POOLS
+from locant.recipes.rows import Row, as_row
 from locant.types import Interval
 
-Row = dict[str, object]
 ALL = "all"
 
 
@@ -88,7 +88,7 @@ def editing_rows(touched: pl.DataFrame, plan: Plan) -> Iterator[Row]:
         ):
             if share is not None:
                 about = {"method": method, "evaluation": evaluation, "operation": operation, "asked": asked}
-                yield {**about, "turned": turned, "of": of, **_interval("share", share)}
+                yield {**about, "turned": turned, "of": of, **as_row(share, "share")}
 
 
 def prediction_rows(predicted: pl.DataFrame, plan: Plan) -> Iterator[Row]:
@@ -98,10 +98,10 @@ def prediction_rows(predicted: pl.DataFrame, plan: Plan) -> Iterator[Row]:
         chance = float((1 / whole["options"]).mean())  # type: ignore[arg-type]
         facts = whole["fact"].n_unique()
         about: Row = {"group": group, "pool": "", "size": None}
-        yield {**about, "rule": "chance", **_interval("accuracy", Interval(chance, chance, chance, facts))}
+        yield {**about, "rule": "chance", **as_row(Interval(chance, chance, chance, facts), "accuracy")}
         for (rule, pool), own in some.partition_by("rule", "pool", as_dict=True, maintain_order=True).items():
             about = {"group": group, "pool": pool, "size": own["size"].mean()}
-            yield {**about, "rule": rule, **_interval("accuracy", _over_facts(own, "right", plan))}
+            yield {**about, "rule": rule, **as_row(_over_facts(own, "right", plan), "accuracy")}
 
 
 def gain_rows(predicted: pl.DataFrame, plan: Plan) -> Iterator[Row]:
@@ -116,7 +116,7 @@ def gain_rows(predicted: pl.DataFrame, plan: Plan) -> Iterator[Row]:
                 both = mine.join(other, on=["question", "fact"], suffix="_other", maintain_order="left")
                 if len(both):
                     both = both.with_columns(gain=pl.col("right") - pl.col("right_other"))
-                    found = _interval("gain", _over_facts(both, "gain", plan))
+                    found = as_row(_over_facts(both, "gain", plan), "gain")
                     yield {"group": group, "rule": rule, "against": against, **found}
 
 
@@ -155,7 +155,3 @@ def _probabilities(rows: pl.DataFrame) -> Probabilities:
 
 def _spread(name: str, found: Interval) -> Row:
     return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
-def _interval(name: str, found: Interval) -> Row:
-    return {name: found.mean, "low": found.low, "high": found.high, "n": found.n}

@@ -19,11 +19,11 @@ from locant.interventions.edits import erase, update
 from locant.models import LanguageModel
 from locant.recipes.data import FactQueries, names_of
 from locant.recipes.query_localization.plan import BETAS, LAMBDAS, Plan
+from locant.recipes.rows import Row
 from locant.selections import random_set
 from locant.selections.share import consistency_aware, strongest, union
 from locant.types import Query, Selection
 
-Row = dict[str, object]
 SCORES = (
     "reliability",
     "generalisation",

@@ -13,9 +13,9 @@ from locant.evaluations.consistency import Consistency, above_null, consistency_
 from locant.evaluations.kinds import otsu, split_half, welch
 from locant.evaluations.outcomes import interval
 from locant.recipes.query_localization.plan import STATIC_THRESHOLDS, Plan
+from locant.recipes.rows import Row, as_row
 from locant.types import Interval, Selection
 
-Row = dict[str, object]
 SetsByFact = Mapping[str, Sequence[Selection]]
 NULLS = {"queries of other facts of the relation": True, "queries of other relations": False}
 
@@ -116,7 +116,7 @@ def _below(all_judged: Sequence[Judged], borders: Mapping[str, float]) -> dict[s
 
 def _share(localizer: str, rule: str, threshold: float, found: Mapping[str, bool]) -> Row:
     row: Row = {"localizer": localizer, "rule": rule, "threshold": threshold}
-    return row | _spread("share", mean_of([float(one) for one in found.values()], list(found)))
+    return row | as_row(mean_of([float(one) for one in found.values()], list(found)), "share")
 
 
 def null_rows(judged: Judged, plan: Plan) -> Iterator[Row]:
@@ -167,14 +167,14 @@ def _welch(judged: Judged, name: str, high: torch.Tensor, low: torch.Tensor) -> 
     except UnknownName:
         return  # a side of fewer than two facts, or scores that do not vary
     row: Row = {"localizer": judged.localizer, "test": name, "statistic": found.t, "p": found.p}
-    yield row | _spread("effect", found.effect)
+    yield row | as_row(found.effect, "effect")
 
 
 def noise_rows(noise: pl.DataFrame, settings: Mapping[str, str]) -> Iterator[Row]:
     """How far each localizer agrees with itself."""
     for (localizer,), own in noise.drop_nans("jaccard").partition_by("localizer", as_dict=True).items():
         row: Row = {"localizer": localizer, "what": f"the same queries, located with {settings[str(localizer)]}"}
-        yield row | _spread("jaccard", mean_of(own["jaccard"].to_list(), own["fact"].to_list()))
+        yield row | as_row(mean_of(own["jaccard"].to_list(), own["fact"].to_list()), "jaccard")
 
 
 def mean_of(values: Sequence[float], facts: Sequence[str]) -> Interval:
@@ -182,7 +182,3 @@ def mean_of(values: Sequence[float], facts: Sequence[str]) -> Interval:
     if not values:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     return interval(torch.tensor(values, dtype=torch.float64), facts)
-
-
-def _spread(name: str, found: Interval) -> Row:
-    return {name: found.mean, "low": found.low, "high": found.high, "n": found.n}
