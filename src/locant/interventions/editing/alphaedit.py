@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from locant.errors import UnknownName
 from locant.interventions.editing.background import read_background
-from locant.interventions.editing.contexts import ask, memit_prefixes, refuse_position
+from locant.interventions.editing.contexts import memit_prefixes
 from locant.interventions.editing.covariance import Covariance
 from locant.interventions.editing.editor import Editor, Rewrite, refuse_other_kinds
 from locant.interventions.editing.presets import preset_of
-from locant.interventions.editing.spread import notes_of, refuse_layers, refuse_normed, spread
-from locant.interventions.editing.target import find_targets, name_of_values
+from locant.interventions.editing.spread import refuse_layers, refuse_normed, spread
+from locant.interventions.editing.target import Search
 from locant.interventions.editing.texts import Texts
 from locant.models import LanguageModel
 from locant.types import EditRequest, Setting
@@ -70,14 +70,13 @@ def alphaedit(
     refuse_other_kinds(lm, "alphaedit")
     refuse_normed(lm, "alphaedit")
     preset = preset_of(lm)
-    at = preset.at if at is None else at
-    refuse_position(at)
+    how = preset.memit.but(steps=steps, rate=rate, unit=unit, clamp=clamp, decay=decay, kl=kl, stop_at=stop_at)
+    search = Search(preset.at if at is None else at, how, kl_prompt, values)
     layers = preset.layers if layers is None else tuple(layers)
     refuse_layers(lm, layers)
     if free is None and threshold is None:
         free, threshold = preset.free, preset.threshold
     _refuse_numbers(l2, free, threshold)
-    how = preset.memit.but(steps=steps, rate=rate, unit=unit, clamp=clamp, decay=decay, kl=kl, stop_at=stop_at)
     known = read_background(lm, layers, memit_prefixes, contexts, texts, tokens, seed)
     spaces = {layer: free_space(one, free, threshold) for layer, one in known.covariances.items()}
     l2 = preset.l2 if l2 is None else l2
@@ -86,30 +85,27 @@ def alphaedit(
         "layers": ", ".join(map(str, layers)),
         "l2": ", ".join(f"{prices[layer]:.6g}" for layer in layers),
         **({"free": free} if threshold is None else {"threshold": threshold}),
-        "at": at,
-        **asdict(how),
-        "kl_prompt": kl_prompt,
-        **name_of_values(values),
+        **search.settings(),
+        **known.settings,
     }
 
     def editor() -> Editor:
         earlier = {layer: torch.zeros(lm.neurons, 0, dtype=torch.float64) for layer in layers}
 
         def rewrite(requests: Sequence[EditRequest]) -> Rewrite:
-            asked = [ask(lm, one, known.prefixes, kl_prompt, at) for one in requests]
-            targets = find_targets(lm, layers[-1], asked, how, of_block=True, values=values)
+            asked, targets = search.of(lm, layers[-1], requests, known.prefixes, of_block=True)
             new: dict[int, Tensor] = {}
 
             def change(layer: int, keys: Tensor, part: Tensor) -> Tensor:
                 new[layer] = spaces[layer].project(keys.T)
                 return least_within(new[layer], earlier[layer], part, prices[layer])
 
-            weights, left = spread(lm, layers, asked, torch.stack([one.value for one in targets]), change)
+            found = spread(lm, layers, asked, targets, change)
             for layer, keys in new.items():
                 earlier[layer] = torch.cat([earlier[layer], keys.cpu()], dim=1)
-            return Rewrite(weights, notes_of(asked, targets, left))
+            return found
 
-        return Editor({**settings, **known.settings}, rewrite, anew=editor)
+        return Editor(settings, rewrite, anew=editor)
 
     return editor()
 

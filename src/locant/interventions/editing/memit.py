@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import torch
 from jaxtyping import Float
@@ -11,12 +10,12 @@ from torch import Tensor
 
 from locant.errors import LocantError, UnknownName
 from locant.interventions.editing.background import read_background
-from locant.interventions.editing.contexts import ask, memit_prefixes, refuse_position
+from locant.interventions.editing.contexts import memit_prefixes
 from locant.interventions.editing.covariance import Solve, solver
 from locant.interventions.editing.editor import Editor, Rewrite, refuse_other_kinds
 from locant.interventions.editing.presets import preset_of
-from locant.interventions.editing.spread import notes_of, refuse_layers, refuse_normed, spread
-from locant.interventions.editing.target import find_targets, name_of_values
+from locant.interventions.editing.spread import refuse_layers, refuse_normed, spread
+from locant.interventions.editing.target import Search
 from locant.interventions.editing.texts import Texts
 from locant.models import LanguageModel
 from locant.types import EditRequest
@@ -63,33 +62,28 @@ def memit(
     refuse_other_kinds(lm, "memit")
     refuse_normed(lm, "memit")
     preset = preset_of(lm)
-    at = preset.at if at is None else at
-    refuse_position(at)
+    how = preset.memit.but(steps=steps, rate=rate, unit=unit, clamp=clamp, decay=decay, kl=kl, stop_at=stop_at)
+    search = Search(preset.at if at is None else at, how, kl_prompt, values)
     layers = preset.layers if layers is None else tuple(layers)
     refuse_layers(lm, layers)
     weight = preset.weight if weight is None else weight
     if not weight > 0:
         raise UnknownName(f"the weight of what is known is above 0, not {weight}")
-    how = preset.memit.but(steps=steps, rate=rate, unit=unit, clamp=clamp, decay=decay, kl=kl, stop_at=stop_at)
     known = read_background(lm, layers, memit_prefixes, contexts, texts, tokens, seed)
     solve = {layer: solver(covariance, ridge) for layer, covariance in known.covariances.items()}
 
     def rewrite(requests: Sequence[EditRequest]) -> Rewrite:
-        asked = [ask(lm, one, known.prefixes, kl_prompt, at) for one in requests]
-        targets = find_targets(lm, layers[-1], asked, how, of_block=True, values=values)
-        wanted = torch.stack([one.value for one in targets])
-        weights, left = spread(lm, layers, asked, wanted, lambda of, keys, part: least(solve[of], keys, part, weight))
-        return Rewrite(weights, notes_of(asked, targets, left))
+        asked, targets = search.of(lm, layers[-1], requests, known.prefixes, of_block=True)
+        return spread(lm, layers, asked, targets, lambda of, keys, part: least(solve[of], keys, part, weight))
 
     settings = {
         "layers": ", ".join(map(str, layers)),
         "weight": weight,
-        "at": at,
-        **asdict(how),
-        "kl_prompt": kl_prompt,
-        **name_of_values(values),
+        **search.settings(),
+        **known.settings,
+        "ridge": ridge,
     }
-    return Editor({**settings, **known.settings, "ridge": ridge}, rewrite)
+    return Editor(settings, rewrite)
 
 
 def least(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import torch
 from jaxtyping import Float
@@ -11,12 +10,12 @@ from torch import Tensor
 
 from locant.errors import UnknownName
 from locant.interventions.editing.background import read_background
-from locant.interventions.editing.contexts import ask, refuse_position, rome_prefixes
+from locant.interventions.editing.contexts import rome_prefixes
 from locant.interventions.editing.covariance import solver
 from locant.interventions.editing.editor import Editor, Rewrite, refuse_layer, refuse_other_kinds
 from locant.interventions.editing.presets import preset_of
 from locant.interventions.editing.reading import bias_of, read_keys
-from locant.interventions.editing.target import find_targets, name_of_values
+from locant.interventions.editing.target import Search
 from locant.interventions.editing.texts import Texts
 from locant.models import LanguageModel
 from locant.models.rewriting import rewritten
@@ -77,18 +76,16 @@ def rome(
     if keys not in KEYS:
         raise UnknownName(f"no keys {keys!r}; there are {', '.join(KEYS)}")
     preset = preset_of(lm)
-    at = preset.at if at is None else at
-    refuse_position(at)
+    how = preset.rome.but(steps=steps, rate=rate, unit=unit, clamp=clamp, decay=decay, kl=kl, stop_at=stop_at)
+    search = Search(preset.at if at is None else at, how, kl_prompt, values)
     layer = preset.layer if layer is None else layer
     refuse_layer(lm, layer)
-    how = preset.rome.but(steps=steps, rate=rate, unit=unit, clamp=clamp, decay=decay, kl=kl, stop_at=stop_at)
     known = read_background(lm, [layer], rome_prefixes, contexts, texts, tokens, seed)
     solve = solver(known.covariances[layer], ridge)
     down = lm.downs[layer]
 
     def rewrite(requests: Sequence[EditRequest]) -> Rewrite:
-        asked = [ask(lm, one, known.prefixes, kl_prompt, at) for one in requests]
-        (target,) = find_targets(lm, layer, asked, how, of_block=False, values=values)
+        asked, (target,) = search.of(lm, layer, requests, known.prefixes, of_block=False)
         rows = editable_rows(down).double()
         averaged, bare = (read_keys(lm, layer, asked, weight)[0] for weight in (None, 1.0))
         toward, key = averaged if keys != "bare" else bare, averaged if keys == "averaged" else bare
@@ -103,15 +100,8 @@ def rome(
         }
         return Rewrite(rewritten(lm.model, down, rows + change), [about])
 
-    settings = {
-        "layer": layer,
-        "keys": keys,
-        "at": at,
-        **asdict(how),
-        "kl_prompt": kl_prompt,
-        **name_of_values(values),
-    }
-    return Editor({**settings, **known.settings, "ridge": ridge}, rewrite, at_once=1)
+    settings = {"layer": layer, "keys": keys, **search.settings(), **known.settings, "ridge": ridge}
+    return Editor(settings, rewrite, at_once=1)
 
 
 def rank_one(

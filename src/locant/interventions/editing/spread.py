@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from jaxtyping import Float
+import torch
 from torch import Tensor
 
 from locant.errors import LocantError, UnknownName
 from locant.interventions.editing.contexts import Asked
-from locant.interventions.editing.editor import Note, refuse_layer
+from locant.interventions.editing.editor import Rewrite, refuse_layer
 from locant.interventions.editing.reading import read_keys, read_residuals
 from locant.interventions.editing.target import Target
 from locant.models import LanguageModel
-from locant.models.rewriting import Weights, rewriting, rewritten
+from locant.models.rewriting import rewriting, rewritten
 from locant.models.weights import editable_rows
 
 Change: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
@@ -29,18 +29,20 @@ def spread(
     lm: LanguageModel,
     layers: Sequence[int],
     asked: Sequence[Asked],
-    wanted: Float[Tensor, "request hidden"],
+    targets: Sequence[Target],
     change: Change,
-) -> tuple[Weights, Float[Tensor, " request"]]:
+) -> Rewrite:
     """Change layer after layer, each by its part of what is still missing at the last of them.
 
     Returns:
-        The new weights, and how far each request's residual still is from what was wanted; the model is as before.
+        The new weights, and of each request what its descent says, and `missing`: how far its residual still is from
+        what was wanted. The model is as before.
 
     Source: Meng et al. 2023, arXiv:2210.07229, algorithm 1.
     """
     found: dict[str, Tensor] = {}
     last = layers[-1]
+    wanted = torch.stack([one.value for one in targets])
     with rewriting(lm.model) as weights:
         missing = wanted - read_residuals(lm, last, asked).to(wanted)
         for done, layer in enumerate(layers):
@@ -51,7 +53,8 @@ def spread(
             weights.write(new)
             found |= new
             missing = wanted - read_residuals(lm, last, asked).to(wanted)
-    return found, missing.norm(dim=1)
+    each = zip(asked, targets, missing.norm(dim=1).tolist(), strict=True)
+    return Rewrite(found, [{"uid": one.request.uid, **target.note, "missing": left} for one, target, left in each])
 
 
 def refuse_normed(lm: LanguageModel, method: str) -> None:
@@ -77,9 +80,3 @@ def refuse_layers(lm: LanguageModel, layers: Sequence[int]) -> None:
         refuse_layer(lm, layer)
     if not layers or list(layers) != sorted(set(layers)):
         raise UnknownName(f"layers are edited from the lowest up, each once; not {list(layers)}")
-
-
-def notes_of(asked: Sequence[Asked], targets: Sequence[Target], left: Float[Tensor, " request"]) -> list[Note]:
-    """Of each request what its descent says, and `missing`: how much of its shift the edit did not bring about."""
-    each = zip(asked, targets, left.tolist(), strict=True)
-    return [{"uid": one.request.uid, **target.note, "missing": length} for one, target, length in each]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from locant.errors import LocantError, UnknownName
-from locant.interventions.editing.contexts import Asked
+from locant.interventions.editing.contexts import Asked, ask, refuse_position
 from locant.interventions.editing.editor import Note
 from locant.interventions.editing.passes import Said, ShiftedPasses
 from locant.models import LanguageModel
-from locant.types import Setting, digest_of, hash_of
+from locant.types import EditRequest, Setting, digest_of, hash_of
 
 UNITS = ("residual", "one")
 
@@ -78,6 +78,42 @@ class Target:
     note: Note
 
 
+@dataclass(frozen=True)
+class Search:
+    """How requests are asked, and how what is to be written for them is found.
+
+    Attributes:
+        at: where it is written, as in `contexts`.
+        kl_prompt: says what the subject is, with {} for it.
+        values: what was found elsewhere, by the requests' uid; there is no descent then.
+    """
+
+    at: str
+    how: Descent
+    kl_prompt: str
+    values: Mapping[str, Float[Tensor, " hidden"]] | None
+
+    def __post_init__(self) -> None:
+        refuse_position(self.at)
+
+    def of(
+        self,
+        lm: LanguageModel,
+        layer: int,
+        requests: Sequence[EditRequest],
+        prefixes: Sequence[str],
+        *,
+        of_block: bool,
+    ) -> tuple[list[Asked], list[Target]]:
+        """The requests in tokens, after each prefix too, and what is to be written for each; see `find_targets`."""
+        asked = [ask(lm, one, prefixes, self.kl_prompt, self.at) for one in requests]
+        return asked, find_targets(lm, layer, asked, self.how, of_block=of_block, values=self.values)
+
+    def settings(self) -> dict[str, Setting]:
+        """What an editor says of it."""
+        return {"at": self.at, **asdict(self.how), "kl_prompt": self.kl_prompt, **_name_of(self.values)}
+
+
 def find_targets(
     lm: LanguageModel,
     layer: int,
@@ -104,7 +140,7 @@ def find_targets(
     return [Target(values[one.request.uid].double().to(lm.device), {}) for one in asked]
 
 
-def name_of_values(values: Mapping[str, Tensor] | None) -> dict[str, Setting]:
+def _name_of(values: Mapping[str, Tensor] | None) -> dict[str, Setting]:
     """What tells values found elsewhere from others, as a setting; none where there are none."""
     if values is None:
         return {}
