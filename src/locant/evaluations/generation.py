@@ -16,6 +16,7 @@ from locant.errors import LocantError, UnknownName
 from locant.languages import UNSPACED
 from locant.models import LanguageModel
 from locant.models.hooks import at_rest
+from locant.models.sites import pad_left
 from locant.queries import Tokens
 
 Generate: TypeAlias = Callable[[Sequence[str]], list[str]]
@@ -48,15 +49,9 @@ def continue_greedily(lm: LanguageModel, prompts: Sequence[str], tokens: int) ->
 
 
 def _continue(lm: LanguageModel, prompts: Sequence[Tokens], tokens: int) -> list[str]:
-    length = max(one.length for one in prompts)
-    # On the left, so that all prompts end where the text begins
-    ids = [(0,) * (length - one.length) + one.prompt for one in prompts]
-    mask = [(0,) * (length - one.length) + (1,) * one.length for one in prompts]
-    given: dict[str, Tensor | int] = {
-        "input_ids": torch.tensor(ids, device=lm.device),
-        "attention_mask": torch.tensor(mask, device=lm.device),
-    }
-    begun = length
+    ids, mask = pad_left([one.prompt for one in prompts], lm.device)
+    given: dict[str, Tensor | int] = {"input_ids": ids, "attention_mask": mask}
+    begun = ids.shape[1]
     if lm.architecture.kind == "seq2seq":
         start = [one.start for one in prompts]
         begun = len(start[0])

@@ -11,6 +11,7 @@ from torch import Tensor
 from locant.errors import LocantError
 from locant.models import hooks
 from locant.models.language_model import LanguageModel
+from locant.models.sites import pad_left
 
 
 def sample(
@@ -71,10 +72,8 @@ def sample_tokens(
 def _continue(
     lm: LanguageModel, starts: Sequence[tuple[int, ...]], length: int, temperature: float, top_k: int
 ) -> list[tuple[int, ...]]:
-    width, end = max(map(len, starts)), lm.tokenizer.eos_token_id
-    # Padding is on the left, so that every continuation begins in the same column
-    tokens = torch.tensor([(0,) * (width - len(start)) + start for start in starts], device=lm.device)
-    mask = torch.tensor([[0] * (width - len(start)) + [1] * len(start) for start in starts], device=lm.device)
+    tokens, mask = pad_left(starts, lm.device)
+    end = lm.tokenizer.eos_token_id
     out: Int[Tensor, "prompt token"] = lm.model.generate(
         tokens,
         attention_mask=mask,
@@ -89,7 +88,7 @@ def _continue(
         eos_token_id=end,
         pad_token_id=end or 0,
     )
-    new = [tuple(row) for row in out[:, width:].tolist()]
+    new = [tuple(row) for row in out[:, tokens.shape[1] :].tolist()]
     return [start + (row[: row.index(end)] if end in row else row) for start, row in zip(starts, new, strict=True)]
 
 

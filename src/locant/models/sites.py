@@ -51,6 +51,16 @@ class Sites:
         return Sites(**moved)
 
 
+def pad_left(
+    sequences: Sequence[tuple[int, ...]], device: torch.device
+) -> tuple[Int[Tensor, "sequence position"], Int[Tensor, "sequence position"]]:
+    """Beginnings of texts as one batch, and 1 at their real tokens: all are continued in the same column."""
+    width = max(map(len, sequences))
+    tokens = [(0,) * (width - len(one)) + one for one in sequences]
+    mask = [(0,) * (width - len(one)) + (1,) * len(one) for one in sequences]
+    return torch.tensor(tokens, device=device), torch.tensor(mask, device=device)
+
+
 @dataclass(frozen=True)
 class _Site:
     sequence: tuple[int, ...]
