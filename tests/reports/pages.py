@@ -9,6 +9,7 @@ import polars as pl
 from chromium import answer_of, opened
 from elements import Elements
 
+from locant.reports.registry import report_of
 from locant.reports.text import script_json
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script><!-- \"&' $headline"
@@ -33,6 +34,17 @@ def altered(folder: Path, place: Path, table: str, *columns: pl.Expr) -> Path:
     path = place / "tables" / f"{table}.parquet"
     pl.read_parquet(path).with_columns(*columns).write_parquet(path)
     return place
+
+
+def answer(folder: Path, about: str) -> tuple[str, str]:
+    """What a run's report says to the question that has this in it, in short and in full."""
+    (found,) = (one for one in report_of(folder).answers_of(folder) if about in one.question)
+    return found.short, plain(found.text)
+
+
+def plain(text: str) -> str:
+    """Text with the spaces and hyphens of a keyboard."""
+    return text.replace("\u00a0", " ").replace("\u2011", "-")
 
 
 def headings(html: str) -> str:

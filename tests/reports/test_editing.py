@@ -19,6 +19,7 @@ from fake_editing import DOES, EVERY, Does, Truth, fake_run
 from pages import (
     EVIL,
     altered,
+    answer,
     draws_every_figure_that_is_to_be_seen,
     every_figure_has_an_element_and_a_table,
     figures_of,
@@ -28,6 +29,7 @@ from pages import (
     markup_stays_text,
     nothing_is_fetched_and_links_lead_into_the_page,
     opens_without_a_complaint,
+    plain,
 )
 
 from locant.cli.run import run_app
@@ -66,17 +68,6 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> str:
     name = " of which there are very many, with a name that goes on and on" * 3
     truth = Truth(methods=EVERY, cases=100, relations=30, in_turn=5, together=5, layers=4, hostile=name)
     return page_of(fake_run(tmp_path_factory.mktemp("many"), truth))
-
-
-def answer(folder: Path, about: str) -> tuple[str, str]:
-    """What is said to the question that has this word in it, in short and in full."""
-    found = [one for one in answers_of(folder) if about in one.question]
-    assert len(found) == 1
-    return found[0].short, plain(found[0].text)
-
-
-def plain(text: str) -> str:
-    return text.replace("\u00a0", " ").replace("\u2011", "-")
 
 
 def made(place: Path, **truth: object) -> Path:

@@ -16,6 +16,7 @@ from fake_matrice import MANY, Truth, fake_run
 from pages import (
     EVIL,
     altered,
+    answer,
     draws_every_figure_that_is_to_be_seen,
     every_figure_has_an_element_and_a_table,
     figures_of,
@@ -62,13 +63,6 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> str:
     return page_of(fake_run(tmp_path_factory.mktemp("many"), Truth(languages=MANY, facts=4)))
-
-
-def answer(folder: Path, about: str) -> tuple[str, str]:
-    """What is said to the question that has this word in it, in short and in full."""
-    found = [one for one in answers_of(folder) if about in one.question]
-    assert len(found) == 1
-    return found[0].short, found[0].text.replace("\u00a0", " ")
 
 
 def made(place: Path, **truth: object) -> Path:

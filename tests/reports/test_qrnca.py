@@ -15,6 +15,7 @@ from fake_qrnca import METHODS, Truth, fake_run
 from pages import (
     EVIL,
     altered,
+    answer,
     draws_every_figure_that_is_to_be_seen,
     every_figure_has_an_element_and_a_table,
     figures_of,
@@ -56,13 +57,6 @@ def page(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory: pytest.TempPathFactory) -> str:
     return page_of(fake_run(tmp_path_factory.mktemp("evil"), Truth(hostile=EVIL, questions=6)))
-
-
-def said(folder: Path, about: str) -> tuple[str, str]:
-    """What is said to the question that has this word in it, in short and in full."""
-    found = [one for one in answers_of(folder) if about in one.question]
-    assert len(found) == 1
-    return found[0].short, found[0].text.replace("\u00a0", " ")
 
 
 def found_by(ratio: tuple[float, float, float], related: tuple[float, float, float], **more: object) -> Terms:
@@ -123,9 +117,9 @@ def test_the_title_has_both_changes_of_the_table(folder):
     ],
 )
 def test_a_model_that_does_not_answer_in_letters_is_named_as_one(folder, tmp_path, column, why):
-    assert said(folder, "in letters")[0] == "Yes"
+    assert answer(folder, "in letters")[0] == "Yes"
     run = altered(folder, tmp_path, "prompts", column)
-    assert said(run, "in letters")[0] == "No"
+    assert answer(run, "in letters")[0] == "No"
     title = Elements(page_of(run)).text("h1")[0]
     assert title.startswith("The model does not answer in letters") and why in title
 
@@ -160,7 +154,7 @@ def test_the_ratio_never_stands_without_its_terms(page):
 
 
 def test_the_verdict_on_related_answers_flips_with_who_is_asked(folder, tmp_path):
-    assert said(folder, "move related")[0] == "Yes"
+    assert answer(folder, "move related")[0] == "Yes"
     swapped = [
         pl.col(f"{name}{end}").alias(f"{other}{end}")
         for name, other in (("related", "unrelated"), ("unrelated", "related"))
@@ -169,12 +163,12 @@ def test_the_verdict_on_related_answers_flips_with_who_is_asked(folder, tmp_path
     ends = {"ratio": "ratio", "ratio_low": "ratio_high", "ratio_high": "ratio_low"}
     inverse = [(1 / pl.col(name)).alias(other) for name, other in ends.items()]
     run = altered(folder, tmp_path, "ratios", *swapped, *inverse, pl.lit(True).alias("bounded"))
-    assert said(run, "move related")[0] == "No"
+    assert answer(run, "move related")[0] == "No"
 
 
 def test_only_what_is_held_out_answers(folder, tmp_path):
     run = altered(folder, tmp_path, "ratios", pl.lit("in-sample").alias("evaluation"))
-    short, text = said(run, "move related")
+    short, text = answer(run, "move related")
     assert short == "Not measured" and "In sample" in text
 
 
@@ -190,7 +184,7 @@ def test_being_ahead_is_judged_over_the_same_questions(folder, tmp_path):
 
 def test_a_method_that_is_as_good_is_not_said_to_be_beaten(tmp_path):
     alike = dict.fromkeys(METHODS, 0.1)
-    short, text = said(fake_run(tmp_path, Truth(spill=alike)), "beat")
+    short, text = answer(fake_run(tmp_path, Truth(spill=alike)), "beat")
     assert short == "Partly"
     assert "itself without ICA" in text and "not shown:" in text
 
@@ -198,7 +192,7 @@ def test_a_method_that_is_as_good_is_not_said_to_be_beaten(tmp_path):
 def test_pairs_are_marked_that_differ_from_shuffled_blocks_over_all_of_them(folder, tmp_path, page):
     assert [one.sign for one in overlaps(read_run(folder))].count(-1) == 12
     assert [one.sign for one in overlaps(read_run(folder), null="questions")].count(-1) == 15
-    short, text = said(folder, "of their own")
+    short, text = answer(folder, "of their own")
     assert short == "Partly" and "12 of 15 pairs of groups share fewer neurons than shuffled relations" in text
     assert "Against questions shuffled one by one it would be 15." in text
     assert "a difference of +0.030, shuffled relations +0.001 [−0.010, +0.010], p = 0.002" in text
@@ -210,12 +204,12 @@ def test_pairs_are_marked_that_differ_from_shuffled_blocks_over_all_of_them(fold
         .then(0.04)
         .otherwise(0.6)
     )
-    assert said(altered(folder, tmp_path, "overlap", p.alias("p")), "of their own")[0] == "Not shown"
+    assert answer(altered(folder, tmp_path, "overlap", p.alias("p")), "of their own")[0] == "Not shown"
 
 
 def test_where_there_are_only_questions_to_shuffle_the_verdict_is_of_these_and_says_so(tmp_path):
     run = fake_run(tmp_path, Truth(blocks=False))
-    short, text = said(run, "of their own")
+    short, text = answer(run, "of their own")
     assert short == "Yes" and "than shuffled questions" in text and "one by one" not in text
     assert "nothing but questions to shuffle (no relation within the groups is known)" in text
     assert "nothing but questions to shuffle" in page_of(run)
@@ -228,40 +222,40 @@ def test_random_neurons_of_other_layers_are_told_of(folder, page, tmp_path):
 
 
 def test_chance_comes_from_the_number_of_options_and_not_from_the_letters_that_were_seen(folder, tmp_path):
-    assert "chance is 25%" in said(folder, "in letters")[1]
+    assert "chance is 25%" in answer(folder, "in letters")[1]
     run = altered(folder, tmp_path, "prompts", pl.lit(5).alias("options"))
-    assert "5 letters" in said(run, "in letters")[1] and "chance is 20%" in said(run, "in letters")[1]
+    assert "5 letters" in answer(run, "in letters")[1] and "chance is 20%" in answer(run, "in letters")[1]
 
 
 def test_flipping_unrelated_answers_as_often_is_not_called_flipping(folder, tmp_path):
-    assert said(folder, "flipped")[0] == "Yes"
+    assert answer(folder, "flipped")[0] == "Yes"
     rows = pl.read_parquet(folder / "tables" / "editing.parquet")
     related = rows.filter(pl.col("asked") == "related")
     both = pl.concat([related, related.with_columns(asked=pl.lit("unrelated"))])
     run = altered(folder, tmp_path, "questions")
     both.write_parquet(run / "tables" / "editing.parquet")
-    short, text = said(run, "flipped")
+    short, text = answer(run, "flipped")
     assert short == "Not shown" and "of unrelated ones" in text
 
 
 def test_flipping_no_more_than_random_neurons_is_not_called_flipping(folder, tmp_path):
-    assert said(folder, "flipped")[0] == "Yes"
+    assert answer(folder, "flipped")[0] == "Yes"
     same = [pl.lit(value).alias(name) for name, value in (("share", 0.02), ("low", 0.0), ("high", 0.05))]
-    short, text = said(altered(folder, tmp_path, "editing", *same), "flipped")
+    short, text = answer(altered(folder, tmp_path, "editing", *same), "flipped")
     assert short == "Not shown" and "is not shown" in text
 
 
 def test_prediction_is_held_against_random_neurons_and_another_groups(folder, tmp_path):
-    short, text = said(folder, "predict answers")
+    short, text = answer(folder, "predict answers")
     assert short == "Partly"
     assert "value vectors (a) 50% [44, 56] (no neurons 25% [19, 31], random neurons 30% [24, 36]" in text
     assert "+20 points [+12, +28] beyond random neurons" in text
     # Above chance by far, and yet no more than with anybody's neurons
-    assert said(fake_run(tmp_path / "same", Truth(predicted=0.9, gain=0.0)), "predict answers")[0] == "Not shown"
+    assert answer(fake_run(tmp_path / "same", Truth(predicted=0.9, gain=0.0)), "predict answers")[0] == "Not shown"
     one = pl.when(pl.col("against") == "random").then(pl.col("low")).otherwise(-0.1).alias("low")
-    assert said(altered(folder, tmp_path / "one", "gains", one), "predict answers")[0] == "Not shown"
+    assert answer(altered(folder, tmp_path / "one", "gains", one), "predict answers")[0] == "Not shown"
     less = [pl.lit(value).alias(name) for name, value in (("gain", -0.2), ("low", -0.3), ("high", -0.1))]
-    assert said(altered(folder, tmp_path / "less", "gains", *less), "predict answers")[0] == "No"
+    assert answer(altered(folder, tmp_path / "less", "gains", *less), "predict answers")[0] == "No"
 
 
 def test_every_control_of_a_prediction_is_in_its_figure(page):
@@ -310,8 +304,8 @@ def test_experiments_that_were_not_made_are_said_not_to_have_been(folder, tmp_pa
 
 def test_one_group_of_few_questions_shows_nothing(tmp_path):
     run = fake_run(tmp_path, Truth(groups=("arts",), questions=3))
-    assert said(run, "move related")[0] == said(run, "beat")[0] == "Not shown"
-    assert said(run, "of their own")[0] == "Not measured"
+    assert answer(run, "move related")[0] == answer(run, "beat")[0] == "Not shown"
+    assert answer(run, "of their own")[0] == "Not measured"
     assert page_of(run)
 
 

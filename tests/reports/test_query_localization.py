@@ -16,6 +16,7 @@ from fake_query_localization import Truth, fake_run
 from pages import (
     EVIL,
     altered,
+    answer,
     draws_every_figure_that_is_to_be_seen,
     every_figure_has_an_element_and_a_table,
     figures_take_markup_as_text,
@@ -51,13 +52,6 @@ def page(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory: pytest.TempPathFactory) -> str:
     return page_of(fake_run(tmp_path_factory.mktemp("evil"), Truth(hostile=EVIL, facts=6, touched=4)))
-
-
-def answer(folder: Path, about: str) -> tuple[str, str]:
-    """What is said to the question that has this word in it, in short and in full."""
-    found = [one for one in answers(read_run(folder)) if about in one.question]
-    assert len(found) == 1
-    return found[0].short, found[0].text.replace("\u00a0", " ")
 
 
 # One file, and safe
