@@ -1,8 +1,9 @@
 """Stage 1: facts put into words, and their answers into tokens.
 
-`query` makes one, `read_queries` reads a file of them, `write_queries` writes one, `read_pararel` reads a folder of
-ParaRel; `resolve` finds the answer's tokens for a tokenizer. `choose` asks by multiple choice. Edits with what judges
-them come from `read_counterfact`, `read_zsre`, `read_mquake`, `read_edits`, or of facts from `edit_cases_of_facts`.
+`query` makes one, `read_queries` reads a file of them, `write_queries` writes one; `read_pararel` reads a folder of
+ParaRel, `read_lre` one of LRE; `resolve` finds the answer's tokens for a tokenizer. `choose` asks by multiple choice.
+Edits with what judges them come from `read_counterfact`, `read_zsre`, `read_mquake`, `read_edits`, or of facts from
+`edit_cases_of_facts`.
 """
 
 from locant.queries.choice import (
@@ -19,6 +20,7 @@ from locant.queries.edit_files import read_edits
 from locant.queries.edited_facts import edit_cases_of_facts
 from locant.queries.files import read_queries, write_queries
 from locant.queries.items import Item, item, read_items, read_mmlu
+from locant.queries.lre import LreRelation, lre_relations, read_lre
 from locant.queries.make import edit_request, query
 from locant.queries.mquake import read_mquake
 from locant.queries.pararel import read_pararel
@@ -35,6 +37,7 @@ __all__ = [
     "EditCase",
     "Item",
     "Kind",
+    "LreRelation",
     "Tokens",
     "choice_languages",
     "choose",
@@ -42,11 +45,13 @@ __all__ = [
     "edit_request",
     "gather_choices",
     "item",
+    "lre_relations",
     "put_in_chat",
     "query",
     "read_counterfact",
     "read_edits",
     "read_items",
+    "read_lre",
     "read_mmlu",
     "read_mquake",
     "read_pararel",

@@ -1,4 +1,4 @@
-"""Published data in one JSON list, read so that an error names the file, the entry and what is wrong with it."""
+"""Published data in JSON, read so that an error names the file, the entry and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Record:
         return self._record(self.values.get(name), name)
 
     def inners(self, name: str) -> tuple[Record, ...]:
-        """A list of objects within this one; at least one.
+        """A list of objects within this one, at least one; errors count them from 1.
 
         Raises:
             BadFile: there is none of that name.
@@ -59,7 +59,7 @@ class Record:
         found = self.values.get(name)
         if not isinstance(found, list) or not found:
             raise BadFile(f"{self.where}: its {name!r} is not a list with something in it")
-        return tuple(self._record(one, name) for one in found)
+        return tuple(self._record(one, f"{name} {number}") for number, one in enumerate(found, start=1))
 
     def _record(self, found: object, name: str) -> Record:
         if not isinstance(found, dict):
@@ -74,14 +74,7 @@ def read_records(path: str | Path) -> Iterator[Record]:
         BadFile: no such file, not UTF-8, not JSON, not a list of objects, or an empty one.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BadFile(f"no file {str(path)!r}")
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise BadFile(f"{path.name}: not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise BadFile(f"{path.name}, line {error.lineno}: not JSON ({error.msg})") from None
+    rows = _json(path)
     if not isinstance(rows, list) or not rows:
         raise BadFile(f"{path.name}: not a list of objects with something in it")
     for number, row in enumerate(rows, start=1):
@@ -89,3 +82,27 @@ def read_records(path: str | Path) -> Iterator[Record]:
         if not isinstance(row, dict):
             raise BadFile(f"{where}: not an object")
         yield Record(where, row)
+
+
+def read_record(path: str | Path) -> Record:
+    """The object that a JSON file holds.
+
+    Raises:
+        BadFile: no such file, not UTF-8, not JSON, or not an object.
+    """
+    path = Path(path)
+    values = _json(path)
+    if not isinstance(values, dict):
+        raise BadFile(f"{path.name}: not an object")
+    return Record(path.name, values)
+
+
+def _json(path: Path) -> object:
+    if not path.is_file():
+        raise BadFile(f"no file {str(path)!r}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise BadFile(f"{path.name}: not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise BadFile(f"{path.name}, line {error.lineno}: not JSON ({error.msg})") from None
