@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
+from locant.attributions.edges import CutRule
 from locant.models import LanguageModel
 from locant.models.graph import Graph
 
@@ -133,3 +134,48 @@ def plain_circuit(
         return sum((sent if f"{name}->{receiver}" in kept else ablated)[name] for name in senders(layer, receiver))
 
     return Plain(family, lm, graph, clean).run(reads)[1]
+
+
+def plain_acdc(graph: Graph, measure: Callable[[Tensor], float], threshold: float, rule: CutRule) -> Tensor:
+    """The edges left by cutting them one after another, each tested by a pass of its own, from the output down."""
+    keep = graph.edges.clone()
+    now = full = measure(keep)
+
+    def test(names: list[str]) -> None:
+        nonlocal keep, now
+        row = keep & ~graph.keeping(names)
+        if bool((row == keep).all()):
+            return
+        after = measure(row)
+        lost = (full if rule.from_full else now) - after
+        if (abs(lost) if rule.absolute else lost) < threshold:
+            keep, now = row, after
+
+    def senders(receiver: str) -> list[str]:
+        names = []
+        for layer in reversed(range(graph.layers)):
+            names += [f"m{layer}", *(f"a{layer}.h{head}" for head in range(graph.heads))]
+        return [name for name in (*names, "input") if graph.edges[graph.sender(name), graph.receiver(receiver)]]
+
+    def is_read(receiver: str) -> bool:
+        fed = graph.feeds[graph.receiver(receiver)]
+        return receiver == "output" or bool(keep[fed].any())
+
+    def decide(receivers: list[str]) -> None:
+        for receiver in [name for name in receivers if not is_read(name)]:
+            keep[:, graph.receiver(receiver)] = False
+        edges = {name: [f"{sender}->{name}" for sender in senders(name)] for name in receivers if is_read(name)}
+        if rule.nodes and receivers != ["output"]:
+            for names in edges.values():
+                test(names)
+        for names in edges.values():
+            for name in names:
+                test([name])
+
+    decide(["output"])
+    for layer in reversed(range(graph.layers)):
+        decide([f"m{layer}"])
+        for part in graph.parts:
+            ending = f".{part}" if graph.split else ""
+            decide([f"a{layer}.h{head}{ending}" for head in reversed(range(graph.readers(part)))])
+    return keep

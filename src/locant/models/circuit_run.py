@@ -91,7 +91,8 @@ class CircuitRun:
         """Run one circuit, for others to start from."""
         streams: list[Tensor] = []
         with self._ready():
-            sent = self._climb(keep[None], None, 0, streams)
+            # Whatever rows let be read must be known, also what this circuit does not
+            sent = self._climb(keep[None], None, 0, streams, torch.ones(len(keep), dtype=torch.bool))
         return Passed(keep, sent, streams)
 
     @torch.no_grad()
@@ -150,7 +151,8 @@ class CircuitRun:
         start = self._start(keep, base)
         with self._ready():
             streams: list[Tensor] = []
-            sent = self._climb(keep, base, start, streams)
+            read = (keep & self.graph.edges).any(dim=2).any(dim=0)
+            sent = self._climb(keep, base, start, streams, read)
             at_end = _Point(keep[:, :, self.graph.output :], streams[-1], self.base.output).at(self.sites)
             ((_, read),) = at_end.own_reads(self, sent.at(self.sites), torch.zeros(1, dtype=torch.int64))
             read = read[0, :, :, 0].expand(-1, len(keep), -1)
@@ -164,9 +166,18 @@ class CircuitRun:
         return min((self.graph.receiver_layers[receiver] for receiver in differs), default=self.graph.layers)
 
     def _climb(
-        self, keep: Bool[Tensor, "row sender receiver"], base: Passed | None, start: int, streams: list[Tensor]
+        self,
+        keep: Bool[Tensor, "row sender receiver"],
+        base: Passed | None,
+        start: int,
+        streams: list[Tensor],
+        read: Bool[Tensor, " sender"],
     ) -> Sent:
-        """Run every layer from `start` on; what senders write now minus what they write ablated."""
+        """Run every layer from `start` on; what senders write now minus what they write ablated.
+
+        Args:
+            read: senders that some row lets be read; what others write is left as it is ablated, and not computed.
+        """
         if base is None:
             sent = Sent(self.clean.input - self.ablated.input, [], [])
             streams.append(at_least_float32(self.clean.input))
@@ -174,14 +185,25 @@ class CircuitRun:
             sent = Sent(base.sent.input, base.sent.heads[:start], base.sent.mlps[:start])
             streams += base.streams[: start + 1]
         for layer in range(start, self.graph.layers):
-            streams.append(self._layer(layer, keep, sent, streams[-1]))
+            first, mlp = self.graph.head_sender(layer, 0), self.graph.mlp_sender(layer)
+            if read[first : mlp + 1].any():
+                streams.append(self._layer(layer, keep, sent, streams[-1], bool(read[mlp])))
+            else:
+                streams.append(streams[-1] + self._unread(layer, sent))
             if len(keep) > 1:
                 # Of many rows the last alone is read
                 del streams[:-1]
         return sent
 
+    def _unread(self, layer: int, sent: Sent) -> Float[Tensor, "#sequence one #position hidden"]:
+        """What a layer that nobody reads adds to the stream: what it does when ablated."""
+        heads, mlp = self.ablated.heads[layer], self.ablated.mlps[layer]
+        sent.heads.append(torch.zeros_like(heads[:1, :, :1]))
+        sent.mlps.append(torch.zeros_like(mlp[:1, :, :1]))
+        return at_least_float32(self.branches[layer].written(heads)) + mlp
+
     def _layer(
-        self, layer: int, keep: Bool[Tensor, "row sender receiver"], sent: Sent, stream: Tensor
+        self, layer: int, keep: Bool[Tensor, "row sender receiver"], sent: Sent, stream: Tensor, with_mlp: bool
     ) -> Float[Tensor, "sequence row position hidden"]:
         """Run a block; add to `sent` what its heads and its MLP write, and return the stream after it."""
         graph, branch, rows = self.graph, self.branches[layer], len(keep)
@@ -203,12 +225,17 @@ class CircuitRun:
             return seen["read"].reshape(values.shape)
 
         with ExitStack() as stack:
+            if not with_mlp:
+                stack.enter_context(hooks.stopping_after(branch.output))
             stack.enter_context(hooks.changing_outputs(self._changes(layer, attention, sent, others)))
             stack.enter_context(hooks.watching_inputs([branch.output], hear))
             stack.enter_context(hooks.changing_inputs(dict.fromkeys(branch.readers, read)))
             stack.enter_context(hooks.watching_outputs([branch.down], lambda _, value: seen.update(mlp=value)))
             stack.enter_context(self.lm.answering(self.sites.answer_positions.repeat_interleave(rows, dim=0)))
             self.replay.block(layer, reference.expand(shape).to(self.lm.model.dtype).contiguous())
+        if not with_mlp:
+            sent.mlps.append(torch.zeros_like(self.ablated.mlps[layer][:1, :, :1]))
+            return seen["after"] + self.ablated.mlps[layer]
         mlp = seen["mlp"].reshape(shape) * branch.scale
         sent.mlps.append(mlp - self.ablated.mlps[layer])
         return seen["after"] + mlp
