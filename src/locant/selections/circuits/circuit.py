@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -48,8 +49,21 @@ class Circuit:
     @cached_property
     def nodes(self) -> tuple[str, ...]:
         """Names of the senders with a kept edge, in order of computing, and `output` if anything reaches it."""
-        read = self.keep.any(dim=0)
-        # A head is in the circuit where it sends, or where anything is sent to it
-        there = self.keep.any(dim=1) | self.graph.feeds[read].any(dim=0)
+        there = self.keep.any(dim=1) | self.fed.any(dim=0)
         names = [name for name, one in zip(self.graph.senders, there.tolist(), strict=True) if one]
-        return (*names, "output") if read[self.graph.output] else tuple(names)
+        return (*names, "output") if self.keep[:, self.graph.output].any() else tuple(names)
+
+    @cached_property
+    def fed(self) -> Bool[Tensor, "receiver sender"]:
+        """Which senders each receiver with a kept edge is part of.
+
+        A key or value that several heads share is part of those that send; of all of them, if none does.
+        """
+        fed = self.graph.feeds & self.keep.any(dim=0)[:, None]
+        heard = fed & self.keep.any(dim=1)
+        return torch.where(heard.any(dim=1, keepdim=True), heard, fed)
+
+    def complement(self) -> Circuit:
+        """All other edges of the graph: what is left of the model where the circuit is cut."""
+        made_by = replace(self.made_by, method="complement", settings={}, parents=(self.made_by.digest(),))
+        return replace(self, keep=self.graph.edges & ~self.keep, made_by=made_by)
