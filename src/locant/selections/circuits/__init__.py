@@ -4,12 +4,16 @@ from locant.selections.circuits.choose import choose, choose_each, in_order
 from locant.selections.circuits.circuit import Circuit
 from locant.selections.circuits.dead_ends import without_dead_ends
 from locant.selections.circuits.random_circuits import random_circuit
+from locant.selections.circuits.saved import load_circuit, network, save_circuit
 
 __all__ = [
     "Circuit",
     "choose",
     "choose_each",
     "in_order",
+    "load_circuit",
+    "network",
     "random_circuit",
+    "save_circuit",
     "without_dead_ends",
 ]
