@@ -109,6 +109,13 @@ def test_capped_logits_are_those_of_what_is_added_before_the_cap() -> None:
     assert close(lens.finish(halves.sum(dim=0)), logits)
 
 
+def test_half_precision_models_are_read_as_the_fine_model() -> None:
+    fine, coarse = (tiny("llama", dtype) for dtype in (torch.float32, torch.bfloat16))
+    found, expected = (read_nodes(lm, of(lm), TOKENS).logits for lm in (coarse, fine))
+    assert found.dtype == torch.float32
+    assert close(found, expected, 0.05)
+
+
 def circuit(lm: LanguageModel, graph: Graph) -> tuple[CircuitRun, Tensor]:
     generator = torch.Generator().manual_seed(0)
     keep = (torch.rand(graph.edges.shape, generator=generator) < 0.6) & graph.edges

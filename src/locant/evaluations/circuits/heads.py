@@ -191,10 +191,11 @@ def _lifts(
         sent = written(lm, graph, first_sites(lm, [pairs[at].query for at in batch.tolist()]))
         lens, contrasts = lens_of(lm, sent.output), tokens.contrasts[:, batch]
         for layer in range(graph.layers):
-            logits = torch.stack([lens.scaled(head)[:, tokens.ids.to(head.device)] for head in sent.heads(layer)])
+            # All tokens' logits of one head at a time: there are many tokens
+            logits = torch.stack([_of(tokens.ids, lens.scaled(head)) for head in sent.heads(layer)])
             lifts[:, batch, layer] = torch.einsum("hqt,lqt->lqh", logits.cpu(), contrasts)
-        logits = lens.finish(lens.scaled(sent.output))
-        whole[:, batch] = torch.einsum("qt,lqt->lq", logits[:, tokens.ids.to(logits.device)].cpu(), contrasts)
+        logits = _of(tokens.ids, lens.finish(lens.scaled(sent.output)))
+        whole[:, batch] = torch.einsum("qt,lqt->lq", logits.cpu(), contrasts)
     return lifts, whole
 
 
@@ -223,7 +224,12 @@ def _shares(
     logits: Float[Tensor, "site row vocab"], sites: PairSites, tokens: _Tokens, batch: Int[Tensor, " query"]
 ) -> Float[Tensor, "change query row"]:
     """The answer's log-probability, and the probabilities of the relation's other answers and of all else."""
-    logs = logits[sites.first.to(logits.device)].log_softmax(dim=-1).cpu()
-    answer = logs.gather(2, tokens.answer[batch][:, None, None].expand(-1, logs.shape[1], 1))[..., 0]
-    others = torch.einsum("qrt,qt->qr", logs[..., tokens.ids].exp(), tokens.others[batch].to(logs))
+    logs = logits[sites.first.to(logits.device)].log_softmax(dim=-1)
+    own = tokens.answer[batch].to(logs.device)[:, None, None].expand(-1, logs.shape[1], 1)
+    answer = logs.gather(2, own)[..., 0].cpu()
+    others = torch.einsum("qrt,qt->qr", _of(tokens.ids, logs).exp().cpu(), tokens.others[batch].to(logs.dtype))
     return torch.stack([answer, others, 1 - answer.exp() - others])
+
+
+def _of(ids: Int[Tensor, " token"], values: Float[Tensor, "*row vocab"]) -> Float[Tensor, "*row token"]:
+    return values[..., ids.to(values.device)]
