@@ -1,14 +1,16 @@
-"""What circuits are made of, read: the logit lens of nodes, where heads look, and their roles."""
+"""What circuits do and are made of: what they answer, how faithful they are, what they share; nodes and heads, read."""
 
 from locant.evaluations.circuits.heads import MEASURES, HeadMeasures, head_measures
 from locant.evaluations.circuits.lens import Readings, read_nodes, read_stream
 from locant.evaluations.circuits.patterns import Masses, Patterns, answer_patterns, masses, whole_pattern
+from locant.evaluations.circuits.readings import CircuitReadings, hit, read_circuits
 from locant.evaluations.circuits.roles import ROLES, HeadRoles, head_roles
 from locant.evaluations.circuits.written import written, written_in
 
 __all__ = [
     "MEASURES",
     "ROLES",
+    "CircuitReadings",
     "HeadMeasures",
     "HeadRoles",
     "Masses",
@@ -17,7 +19,9 @@ __all__ = [
     "answer_patterns",
     "head_measures",
     "head_roles",
+    "hit",
     "masses",
+    "read_circuits",
     "read_nodes",
     "read_stream",
     "whole_pattern",
