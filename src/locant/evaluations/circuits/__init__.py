@@ -1,5 +1,6 @@
 """What circuits do and are made of: what they answer, how faithful they are, what they share; nodes and heads, read."""
 
+from locant.evaluations.circuits.faithfulness import SHARES, Faithfulness, faithfulness, judge
 from locant.evaluations.circuits.heads import MEASURES, HeadMeasures, head_measures
 from locant.evaluations.circuits.lens import Readings, read_nodes, read_stream
 from locant.evaluations.circuits.patterns import Masses, Patterns, answer_patterns, masses, whole_pattern
@@ -10,16 +11,20 @@ from locant.evaluations.circuits.written import written, written_in
 __all__ = [
     "MEASURES",
     "ROLES",
+    "SHARES",
     "CircuitReadings",
+    "Faithfulness",
     "HeadMeasures",
     "HeadRoles",
     "Masses",
     "Patterns",
     "Readings",
     "answer_patterns",
+    "faithfulness",
     "head_measures",
     "head_roles",
     "hit",
+    "judge",
     "masses",
     "read_circuits",
     "read_nodes",
