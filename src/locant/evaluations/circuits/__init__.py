@@ -3,6 +3,7 @@
 from locant.evaluations.circuits.faithfulness import SHARES, Faithfulness, faithfulness, judge
 from locant.evaluations.circuits.heads import MEASURES, HeadMeasures, head_measures
 from locant.evaluations.circuits.lens import Readings, read_nodes, read_stream
+from locant.evaluations.circuits.overlap import CircuitOverlap, Shared, hit_edges, hit_nodes, overlap
 from locant.evaluations.circuits.patterns import Masses, Patterns, answer_patterns, masses, whole_pattern
 from locant.evaluations.circuits.readings import CircuitReadings, hit, read_circuits
 from locant.evaluations.circuits.roles import ROLES, HeadRoles, head_roles
@@ -12,6 +13,7 @@ __all__ = [
     "MEASURES",
     "ROLES",
     "SHARES",
+    "CircuitOverlap",
     "CircuitReadings",
     "Faithfulness",
     "HeadMeasures",
@@ -19,13 +21,17 @@ __all__ = [
     "Masses",
     "Patterns",
     "Readings",
+    "Shared",
     "answer_patterns",
     "faithfulness",
     "head_measures",
     "head_roles",
     "hit",
+    "hit_edges",
+    "hit_nodes",
     "judge",
     "masses",
+    "overlap",
     "read_circuits",
     "read_nodes",
     "read_stream",

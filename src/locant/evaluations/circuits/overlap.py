@@ -1,0 +1,101 @@
+"""What two circuits have in common, and what random circuits like them have.
+
+Shares of small numbers say little by themselves: any two circuits have the input, the output and most MLPs in common.
+What matters is how far above random circuits with as many edges into the same layers they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from locant.errors import UnknownName
+from locant.evaluations.membership import central, two_sided
+from locant.selections.circuits import Circuit, random_circuit
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One measure of what two circuits share, and what chance gives them.
+
+    Attributes:
+        observed: NaN where there is nothing to share.
+        expected: the mean over random circuits, with their central 95% from `low` to `high`.
+        p: two-sided, as of `locant.evaluations.overlap`: never 0.
+    """
+
+    observed: float
+    expected: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class CircuitOverlap:
+    """What a circuit shares with another.
+
+    Attributes:
+        nodes: Hit_node, the share of the other's nodes that this one has too; input and output are nodes.
+        edges: Hit_edge, the share of the other's edges that this one has too.
+        node_jaccard, edge_jaccard: shared ones among all that either has.
+        draws: pairs of random circuits, one like each.
+    """
+
+    nodes: Shared
+    edges: Shared
+    node_jaccard: Shared
+    edge_jaccard: Shared
+    draws: int
+
+
+def overlap(circuit: Circuit, other: Circuit, *, draws: int = 100, seed: int = 0) -> CircuitOverlap:
+    """What a circuit shares with another, against random circuits with edges in the same layers (`random_circuit`).
+
+    Raises:
+        UnknownName: the circuits are of different graphs, or fewer than one draw.
+
+    Source: Hit_node and Hit_edge, Yao et al. 2024, arXiv:2405.17969; it has no null.
+    """
+    if circuit.graph != other.graph:
+        raise UnknownName(f"circuits of different graphs share nothing: {circuit.graph} and {other.graph}")
+    if draws < 1:
+        raise UnknownName(f"a null takes 1 draw or more, not {draws}")
+    observed = np.array(_measures(circuit, other))
+    null = np.array(
+        [
+            _measures(random_circuit(circuit, 2 * draw), random_circuit(other, 2 * draw + 1))
+            for draw in range(seed * draws, (seed + 1) * draws)
+        ]
+    )
+    (low, high), p = central(null), two_sided(observed, null)
+    columns = zip(observed, null.mean(axis=0), low, high, p, strict=True)
+    nodes, edges, node_jaccard, edge_jaccard = (Shared(*map(float, column)) for column in columns)
+    return CircuitOverlap(nodes, edges, node_jaccard, edge_jaccard, draws)
+
+
+def hit_nodes(circuit: Circuit, other: Circuit) -> float:
+    """|nodes of both| / |nodes of the other|."""
+    return _measures(circuit, other)[0]
+
+
+def hit_edges(circuit: Circuit, other: Circuit) -> float:
+    """|edges of both| / |edges of the other|."""
+    return _measures(circuit, other)[1]
+
+
+def _measures(circuit: Circuit, other: Circuit) -> tuple[float, float, float, float]:
+    """Hit_node, Hit_edge, and the Jaccard index of nodes and of edges."""
+    nodes, others = set(circuit.nodes), set(other.nodes)
+    both, either = int((circuit.keep & other.keep).sum()), int((circuit.keep | other.keep).sum())
+    return (
+        _share(len(nodes & others), len(others)),
+        _share(both, len(other)),
+        _share(len(nodes & others), len(nodes | others)),
+        _share(both, either),
+    )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
