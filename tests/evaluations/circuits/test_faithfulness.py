@@ -47,16 +47,16 @@ def test_f_and_its_areas_are_those_of_the_formula() -> None:
     values[:, -1] += 5
     found = made(values, shares)
     f = plain_f(values.tolist())
-    assert [one.mean for one in found.kept] == pytest.approx(f)
-    assert found.cpr.mean == pytest.approx(plain_area(shares, f))
-    assert found.cmd.mean == pytest.approx(plain_area(shares, [abs(1 - one) for one in f]))
-    assert {one.n for one in (*found.kept, found.cpr, found.cmd)} == {6}
+    assert [one.mean for one in found.curve.kept] == pytest.approx(f)
+    assert found.curve.cpr.mean == pytest.approx(plain_area(shares, f))
+    assert found.curve.cmd.mean == pytest.approx(plain_area(shares, [abs(1 - one) for one in f]))
+    assert {one.n for one in (*found.curve.kept, found.curve.cpr, found.curve.cmd)} == {6}
 
 
 def test_too_much_counts_for_the_performance_and_against_the_match() -> None:
     values = torch.tensor([[0.0, 2.0, 2.0, 1.0]], dtype=torch.float64)
     found = made(values, (0.5, 1.0))
-    assert found.cpr.mean == pytest.approx(1.0) and found.cmd.mean == pytest.approx(0.5)
+    assert found.curve.cpr.mean == pytest.approx(1.0) and found.curve.cmd.mean == pytest.approx(0.5)
 
 
 def test_intervals_are_those_of_facts_drawn_anew() -> None:
@@ -67,20 +67,20 @@ def test_intervals_are_those_of_facts_drawn_anew() -> None:
     by_fact = values.reshape(6, 2, 4).mean(dim=1)
     numbers = np.random.default_rng(7)
     drawn = [plain_f(by_fact[numbers.integers(6, size=6)].tolist()) for _ in range(4000)]
-    for at, one in enumerate(found.kept):
+    for at, one in enumerate(found.curve.kept):
         assert one.n == 6 and one.mean == pytest.approx(plain_f(by_fact.tolist())[at])
         low, high = np.quantile([f[at] for f in drawn], [0.025, 0.975])
         assert (one.low, one.high) == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
         assert one.low < one.mean < one.high
     low, high = np.quantile([plain_area((0.5, 1.0), f) for f in drawn], [0.025, 0.975])
-    assert (found.cpr.low, found.cpr.high) == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
+    assert (found.curve.cpr.low, found.curve.cpr.high) == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
 
 
 def test_a_single_fact_and_a_metric_without_differences_have_no_interval() -> None:
     one = made(torch.tensor([[0.0, 1.0, 2.0, 4.0]], dtype=torch.float64), (0.5, 1.0))
-    assert one.kept[1] == locant.types.Interval(0.5, 0.5, 0.5, 1)
+    assert one.curve.kept[1] == locant.types.Interval(0.5, 0.5, 0.5, 1)
     flat = made(torch.ones(3, 4, dtype=torch.float64), (0.5, 1.0))
-    assert np.isnan(flat.cmd.mean) and np.isnan(flat.cmd.low)
+    assert np.isnan(flat.curve.cmd.mean) and np.isnan(flat.curve.cmd.low)
 
 
 def test_circuits_are_those_of_the_shares_and_judged_on_the_pairs_given() -> None:
@@ -99,9 +99,9 @@ def test_circuits_are_those_of_the_shares_and_judged_on_the_pairs_given() -> Non
     expected = read_circuits(lm, graph, judged_on, rows, metrics=["kl"])
     assert torch.allclose(found.values, expected.metrics["kl"], atol=1e-6)
     assert torch.equal(found.readings.rank, expected.rank)
-    assert found.kept[2].mean == pytest.approx(1, abs=1e-5)
+    assert found.curve.kept[2].mean == pytest.approx(1, abs=1e-5)
     # Divergences are of the model, which nothing is nearer to than itself
-    assert float(found.values.max()) < 1e-6 and found.kept[0].mean < 1
+    assert float(found.values.max()) < 1e-6 and found.curve.kept[0].mean < 1
 
 
 def test_shares_are_those_of_the_benchmark_and_others_must_ascend() -> None:
@@ -124,5 +124,5 @@ def test_a_circuit_of_the_almanac_keeps_held_out_facts_and_random_ones_like_it_d
     chosen_on, judged_on = (swapped_pairs(almanac_lm, some) for some in (queries[:8], queries[16:20]))
     circuit = choose(eap_ig(almanac_lm, graph, chosen_on), 76)
     others = [circuit.complement(), *(random_circuit(circuit, seed) for seed in range(2))]
-    kept, cut, *random = [judge(almanac_lm, [one], judged_on, [0.05]).kept[0].mean for one in (circuit, *others)]
+    kept, cut, *random = [judge(almanac_lm, [one], judged_on, [0.05]).curve.kept[0].mean for one in (circuit, *others)]
     assert kept > 0.8 and cut < 0.1 and max(random) < kept - 0.2

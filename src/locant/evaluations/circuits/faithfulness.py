@@ -1,8 +1,8 @@
 """How much of what a model does its circuits do, from the smallest to the whole.
 
     found = faithfulness(lm, scores, pairs)        # circuits by the scores; judged on other pairs than these are of
-    found.shares, found.kept                       # per share of the edges, f with its interval
-    found.cmd                                      # 0 is a model's own behaviour at every size
+    found.shares, found.curve.kept                 # per share of the edges, f with its interval
+    found.curve.cmd                                # 0 is a model's own behaviour at every size
     random = judge(lm, [random_circuit(one, seed=0) for one in found.circuits], pairs, found.shares)
 
 Source: Mueller et al. 2025, arXiv:2504.13151 (MIB): f, CPR and CMD. There a share is of the edges taken, here of
@@ -38,7 +38,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Faithfulness:
+class Curve:
     """What circuits of growing size keep of a metric.
 
     f = (m(circuit) - m(nothing kept)) / (m(everything kept) - m(nothing kept)), m the mean over facts: 1 where the
@@ -46,6 +46,56 @@ class Faithfulness:
     no meaning where the model itself does no better than the empty circuit.
 
     Intervals are percentile bootstraps over facts: of facts drawn anew the ratio of means.
+
+    Attributes:
+        shares: of the graph's edges that each circuit may keep; ascending.
+        values: the metric with nothing kept, in each circuit, with everything kept.
+    """
+
+    shares: tuple[float, ...]
+    values: Float[Tensor, "fact row"]
+
+    @cached_property
+    def kept(self) -> tuple[Interval, ...]:
+        """f of each circuit."""
+        return tuple(self._interval(partial(np.take, indices=at, axis=-1)) for at in range(len(self.shares)))
+
+    @cached_property
+    def cpr(self) -> Interval:
+        """The area under f over the share, linear, by trapezoids between the shares: how much circuits do."""
+        return self._interval(lambda f: np.trapezoid(f, self.shares))
+
+    @cached_property
+    def cmd(self) -> Interval:
+        """The area between f and 1, taken as `cpr` is: how much circuits do otherwise than the model."""
+        return self._interval(lambda f: np.trapezoid(abs(1 - f), self.shares))
+
+    def _interval(self, of: Callable[[np.ndarray], np.ndarray | np.float64]) -> Interval:
+        """A number made of f, with its interval."""
+        own = self.values.double().numpy()
+
+        def statistic(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+            return np.asarray(of(_ratios(own[drawn.astype(int)].mean(axis=-2))))
+
+        each = np.arange(len(own))
+        value = float(statistic(each))
+        if len(own) == 1 or not np.ptp(own, axis=0).any():
+            return Interval(value, value, value, len(own))
+        found = bootstrap(
+            (each,),
+            statistic,
+            confidence_level=LEVEL,
+            n_resamples=RESAMPLES,
+            method="percentile",
+            vectorized=True,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        return Interval(value, float(found.low), float(found.high), len(own))
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """Circuits of growing size, and what they keep of a metric.
 
     Attributes:
         shares: of the graph's edges that each circuit may keep; ascending.
@@ -65,49 +115,12 @@ class Faithfulness:
         return self.readings.metrics[self.metric]
 
     @cached_property
-    def kept(self) -> tuple[Interval, ...]:
-        """f of each circuit."""
-        return tuple(self._interval(partial(np.take, indices=at, axis=-1)) for at in range(len(self.circuits)))
-
-    @cached_property
-    def cpr(self) -> Interval:
-        """The area under f over the share, linear, by trapezoids between the shares: how much circuits do."""
-        return self._interval(lambda f: np.trapezoid(f, self.shares))
-
-    @cached_property
-    def cmd(self) -> Interval:
-        """The area between f and 1, taken as `cpr` is: how much circuits do otherwise than the model."""
-        return self._interval(lambda f: np.trapezoid(abs(1 - f), self.shares))
-
-    @cached_property
-    def _by_fact(self) -> np.ndarray:
-        """The metric [fact, row]; of a fact's queries the mean."""
+    def curve(self) -> Curve:
+        """What is kept; of a fact's queries the mean counts."""
         facts: dict[str, list[int]] = {}
         for at, query in enumerate(self.readings.queries):
             facts.setdefault(query.fact.uid, []).append(at)
-        return torch.stack([self.values[own].mean(dim=0) for own in facts.values()]).numpy()
-
-    def _interval(self, of: Callable[[np.ndarray], np.ndarray]) -> Interval:
-        """A number made of f, with its interval."""
-        own = self._by_fact
-
-        def statistic(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
-            return np.asarray(of(_ratios(own[drawn.astype(int)].mean(axis=-2))))
-
-        each = np.arange(len(own))
-        value = float(statistic(each))
-        if len(own) == 1 or not np.ptp(own, axis=0).any():
-            return Interval(value, value, value, len(own))
-        found = bootstrap(
-            (each,),
-            statistic,
-            confidence_level=LEVEL,
-            n_resamples=RESAMPLES,
-            method="percentile",
-            vectorized=True,
-            rng=np.random.default_rng(0),
-        ).confidence_interval
-        return Interval(value, float(found.low), float(found.high), len(own))
+        return Curve(self.shares, torch.stack([self.values[own].mean(dim=0) for own in facts.values()]))
 
 
 def faithfulness(

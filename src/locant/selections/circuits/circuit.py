@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from locant.errors import UnknownName
 from locant.models.graph import Graph
 from locant.types import Provenance
 
@@ -67,3 +68,15 @@ class Circuit:
         """All other edges of the graph: what is left of the model where the circuit is cut."""
         made_by = replace(self.made_by, method="complement", settings={}, parents=(self.made_by.digest(),))
         return replace(self, keep=self.graph.edges & ~self.keep, made_by=made_by)
+
+    def joined(self, other: Circuit) -> Circuit:
+        """The edges of either, with this one's scores.
+
+        Raises:
+            UnknownName: they are of different graphs.
+        """
+        if self.graph != other.graph:
+            raise UnknownName(f"circuits of different graphs cannot be joined: {self.graph} and {other.graph}")
+        parents = (self.made_by.digest(), other.made_by.digest())
+        made_by = replace(self.made_by, method="joined", settings={}, parents=parents)
+        return replace(self, keep=self.keep | other.keep, made_by=made_by)
