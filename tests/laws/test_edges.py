@@ -12,19 +12,30 @@ from torch import Tensor
 import locant
 import plain
 from families import tiny
-from locant.attributions.edges import ABLATIONS, EdgeScores, eap, eap_ig, exact, lay_out_pairs, swapped_pairs
+from locant.attributions.edges import (
+    ABLATIONS,
+    METHODS,
+    EdgeScores,
+    eap,
+    eap_ig,
+    eap_ig_activations,
+    exact,
+    lay_out_pairs,
+    metric_of,
+    relp,
+    swapped_pairs,
+)
 from locant.attributions.edges import ablations as ablations_module
 from locant.attributions.edges.pairs import Pair, PairSites
 from locant.models import LanguageModel, hooks
 from locant.models.branches import branches_of
+from locant.models.circuit_run import CircuitRun
 from locant.models.graph import Graph
 from locant.models.graph_of import graph_of
 from locant.models.sent import Sent, record_sent
 from plain_circuits import SERVED, plain_circuit
 
 pytestmark = pytest.mark.slow  # every family, every edge
-
-METHODS = {"eap": eap, "eap_ig": eap_ig, "exact": exact}
 
 
 @pytest.fixture(params=sorted(SERVED))
@@ -80,7 +91,8 @@ def test_where_senders_hardly_change_every_method_says_what_cutting_each_edge_do
         graph, pairs = graph_of(lm, split=split), swapped_pairs(lm, QUERIES[2:])
         expected = exact(lm, graph, pairs, ablation=ablation).values
         assert gap(eap(lm, graph, pairs, ablation=ablation).values, expected) < 1e-4
-        assert gap(eap_ig(lm, graph, pairs, ablation=ablation, steps=2).values, expected) < 1e-4
+        for along in (eap_ig, eap_ig_activations):
+            assert gap(along(lm, graph, pairs, ablation=ablation, steps=2).values, expected) < 1e-4
     assert bool((expected[~graph.edges] == 0).all()) and bool((expected[graph.edges] != 0).any(dim=0))
 
 
@@ -108,11 +120,75 @@ def test_exact_scores_are_the_answers_loss_in_the_plain_circuit_without_the_edge
 def test_one_step_is_edge_attribution_patching(metric: str, ablation: str) -> None:
     lm = tiny("llama")
     graph, pairs = graph_of(lm), swapped_pairs(lm, QUERIES)
-    one = eap_ig(lm, graph, pairs, steps=1, metric=metric, ablation=ablation).values
     plain_eap = eap(lm, graph, pairs, metric=metric, ablation=ablation).values
-    assert gap(one, plain_eap) < 1e-6
-    more = eap_ig(lm, graph, pairs, steps=4, metric=metric, ablation=ablation).values
-    assert gap(more, plain_eap) > 1e-3
+    for along in (eap_ig, eap_ig_activations):
+        one = along(lm, graph, pairs, steps=1, metric=metric, ablation=ablation).values
+        assert gap(one, plain_eap) < 1e-5
+        more = along(lm, graph, pairs, steps=4, metric=metric, ablation=ablation).values
+        assert gap(more, plain_eap) > 1e-3
+
+
+def test_edges_out_of_a_path_add_up_to_what_ablating_all_its_senders_loses(served: str) -> None:
+    lm = tiny(served, torch.float64)
+    with plain.DoubleThroughout():
+        graph, pairs = graph_of(lm), swapped_pairs(lm, QUERIES[2:])
+        found = eap_ig_activations(lm, graph, pairs, steps=24, rule="gauss-legendre").values
+        batch, branches = lay_out_pairs(lm, pairs), branches_of(lm, graph)
+        run = CircuitRun(lm, graph, batch.clean, record_sent(lm, branches, batch.other))
+        paths = [slice(0, 1)]
+        for layer in range(graph.layers):
+            heads, mlp = graph.head_sender(layer, 0), graph.mlp_sender(layer)
+            paths += [slice(heads, mlp), slice(mlp, mlp + 1)]
+        keep = graph.edges.repeat(1 + len(paths), 1, 1)
+        for row, path in enumerate(paths):
+            keep[row + 1, path] = False
+        whole, *cut = run.measure(keep, metric_of("logit_difference")(lm, batch)).mean(dim=0)
+    sums = torch.stack([found[path].sum() for path in paths])
+    # OPT's ReLU has kinks, at which no quadrature is good
+    assert gap(sums, whole - torch.stack(cut)) < (0.1 if served == "opt" else 2e-3)
+
+
+def test_the_released_paths_give_their_own_nodes_inputs_nothing() -> None:
+    lm = tiny("gpt2", torch.float64)
+    with plain.DoubleThroughout():
+        graph, pairs = graph_of(lm), swapped_pairs(lm, QUERIES)
+        found = eap_ig_activations(lm, graph, pairs, steps=1, released=True).values
+        expected = eap(lm, graph, pairs).values
+        own = eap_ig_activations(lm, graph, pairs, steps=3).values
+        assert gap(eap_ig_activations(lm, graph, pairs, steps=3, released=True).values, own) > 1e-3
+    # At the clean end of seven paths, the last layer's MLP is on one
+    assert gap(found[:, graph.output], expected[:, graph.output]) < 1e-10
+    last = graph.receiver("m2")
+    assert gap(found[:, last], expected[:, last] * 6 / 7) < 1e-10
+
+
+@contextmanager
+def without_biases(lm: LanguageModel) -> Iterator[None]:
+    own = {name: value.clone() for name, value in lm.model.named_parameters() if name.endswith("bias")}
+    with torch.no_grad():
+        for name in own:
+            lm.model.get_parameter(name).zero_()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in own.items():
+                lm.model.get_parameter(name).copy_(value)
+
+
+def test_relevance_is_kept_from_the_answer_down_to_the_input(served: str) -> None:
+    lm = tiny(served, torch.float64)
+    with plain.DoubleThroughout(), without_biases(lm):
+        graph, pairs = graph_of(lm), swapped_pairs(lm, QUERIES)
+        found = relp(lm, graph, pairs, ablation="zero").values
+        batch = lay_out_pairs(lm, pairs)
+        answers = metric_of("logit_difference")(lm, batch)(lm.site_logits(batch.clean)[:, None])
+    assert float(found[:, graph.output].sum()) == pytest.approx(float(answers.mean()), abs=1e-8)
+    for receiver in range(graph.output):
+        fed = graph.feeds[receiver]
+        if ".q" not in graph.receivers[receiver] and ".k" not in graph.receivers[receiver]:
+            assert float(found[:, receiver].sum()) == pytest.approx(float(found[fed].sum()), abs=1e-8)
+    assert float(found[0].sum()) == pytest.approx(float(answers.mean()), abs=1e-8)
 
 
 def node_gradients(lm: LanguageModel, graph: Graph, pairs: list[Pair]) -> dict[str, float]:

@@ -19,6 +19,8 @@ See: TypeAlias = Callable[[int, Tensor], None]
 SeeCall: TypeAlias = Callable[[int, tuple[object, ...], Arguments], None]
 ChangeInput: TypeAlias = Callable[[Tensor], Tensor]
 ChangeOutput: TypeAlias = Callable[[Tensor], Tensor]
+ChangeResult: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Of a module's input and its output."""
 ChangeAttention: TypeAlias = Callable[[int, Tensor, int], Tensor]
 """Of a layer, its attention weights [sequence head query key] and the position its first key is at."""
 Attend: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
@@ -99,6 +101,23 @@ def changing_outputs(modules: Mapping[nn.Module, ChangeOutput]) -> Iterator[None
             return new if isinstance(output, Tensor) else (new, *output[1:])
 
         return changed
+
+    with ExitStack() as stack:
+        for module, change in modules.items():
+            stack.callback(module.register_forward_hook(hook(change)).remove)
+        yield
+
+
+@contextmanager
+def changing_results(modules: Mapping[nn.Module, ChangeResult]) -> Iterator[None]:
+    """Pass what each module makes of its first input through a function of both.
+
+    with changing_results({block.mlp.act: lambda given, made: given * (made / given).detach()}):
+        model(**tokens)
+    """
+
+    def hook(change: ChangeResult) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        return lambda module, inputs, output: change(inputs[0], output)
 
     with ExitStack() as stack:
         for module, change in modules.items():

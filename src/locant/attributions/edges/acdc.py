@@ -238,7 +238,9 @@ class _Search:
         Args:
             drops: what the metric seemed to lose by a trial; nothing, where it is not known.
         """
-        which, guesses, rows = [], [], []
+        which: list[int] = []
+        guesses: list[bool] = []
+        rows: list[Tensor] = []
         keep, now = self.keep, self.now
         for index in range(at, len(trials)):
             trial = trials[index]

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 from locant.attributions.edges.eap_ig import MEMORY, integrated
 from locant.attributions.edges.pairs import Pair
+from locant.attributions.edges.products import Products
 from locant.attributions.edges.scores import EdgeScores
 from locant.attributions.quadrature import Quadrature
 from locant.models import LanguageModel
+from locant.models.branches import branches_of
 from locant.models.graph import Graph
 
 
@@ -36,4 +38,6 @@ def eap(
     """
     made_by = lm.provenance("eap", {"metric": metric, "ablation": ablation, "split": graph.split})
     at_clean = Quadrature((1.0,), (1.0,))
-    return EdgeScores(graph, integrated(lm, graph, pairs, at_clean, metric, ablation, memory), tuple(pairs), made_by)
+    products = Products(graph, branches_of(lm, graph), memory // 4)
+    values = integrated(lm, products, pairs, at_clean, metric, ablation, memory)
+    return EdgeScores(graph, values, tuple(pairs), made_by)

@@ -59,17 +59,23 @@ def eap_ig(
         "split": graph.split,
     }
     (nodes,) = quadrature(rule, steps)
-    values = integrated(lm, graph, pairs, nodes, metric, ablation, memory)
+    products = Products(graph, branches_of(lm, graph), memory // 4)
+    values = integrated(lm, products, pairs, nodes, metric, ablation, memory)
     return EdgeScores(graph, values, tuple(pairs), lm.provenance("eap_ig", settings))
 
 
 def integrated(
-    lm: LanguageModel, graph: Graph, pairs: Sequence[Pair], nodes: Quadrature, metric: str, ablation: str, memory: int
+    lm: LanguageModel,
+    products: Products,
+    pairs: Sequence[Pair],
+    nodes: Quadrature,
+    metric: str,
+    ablation: str,
+    memory: int,
 ) -> Float[Tensor, "sender receiver"]:
     """Scores of every edge, averaged over pairs, with gradients at these points of the path."""
+    graph, branches = products.graph, products.branches
     measure, ablate = metric_of(metric), ablation_of(ablation, lm, graph, pairs)
-    branches = branches_of(lm, graph)
-    products = Products(graph, branches, memory // 4)
     points = torch.tensor(nodes.points, dtype=torch.float64)[None, :, None, None]
     weights = torch.tensor(nodes.weights, dtype=torch.float64)
     for batch in batches(lm, pairs, memory, position_bytes, len(nodes.points)):

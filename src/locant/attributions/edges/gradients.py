@@ -31,12 +31,14 @@ class Gradients:
     """A metric's gradients in some passes of a batch.
 
     Attributes:
+        since: the first layer they are known of; lists begin with it.
         streams: of each layer, what its heads read; `mlp_streams`: what its MLP reads.
         projected: of each layer, what its projections give, and the gradients by it.
         read: of each layer, the gradient by the norm that its MLP reads.
         output: the gradient by the residual stream that is read out at the sites.
     """
 
+    since: int
     streams: list[Float[Tensor, "pass position hidden"]]
     mlp_streams: list[Float[Tensor, "pass position hidden"]]
     projected: list[dict[nn.Module, tuple[Tensor, Tensor]]]
@@ -51,40 +53,53 @@ def gradients(
     sites: Sites,
     inputs: Float[Tensor, "sequence row position hidden"],
     metric: Metric,
+    since: int = 0,
 ) -> Gradients:
     """Run a batch forwards and backwards, its first block given these inputs, in as many rows.
 
-    Weights have no gradients; the metric is added up over queries and rows.
+    Weights have no gradients; the metric is added up over queries and rows. What interventions in force put into a
+    pass must want gradients itself, if layers before it are not asked for.
+
+    Args:
+        since: the first layer whose gradients are wanted.
     """
     rows = inputs.shape[1]
-    layers = [_Layer() for _ in branches]
+    layers = [_Layer() for _ in branches[since:]]
     last: dict[int, Tensor] = {}
     with ExitStack() as stack, torch.enable_grad():
         stack.enter_context(hooks.at_rest(lm.model))
         if any(branch.expanded for branch in branches):
             stack.enter_context(hooks.a_key_for_every_head(lm.blocks, graph.heads))
-        first = inputs.flatten(0, 1).detach().requires_grad_()
+        first = inputs.flatten(0, 1).detach().requires_grad_(since == 0)
         stack.enter_context(hooks.changing_inputs({lm.blocks[0]: lambda own: first}))
-        _watch(stack, branches, layers, first.shape)
+        _watch(stack, branches[since:], layers, first.shape)
         stack.enter_context(hooks.watching_outputs(lm.blocks[-1:], last.__setitem__))
         lm.run(_repeated(sites, rows))
         at = (sites.sequence.to(last[0].device), slice(None), sites.position.to(last[0].device))
         stream = last[0].unflatten(0, (-1, rows))[at]
         value = metric(at_least_float32(lm.readout(stream))).sum()
         wanted = [node for layer in layers for node in (*layer.projected.values(), *layer.read)]
-        found = iter(torch.autograd.grad(value, [*wanted, stream]))
+        found = iter(_slopes(value, [*wanted, stream]))
     projected, read = [], []
     for layer in layers:
         projected.append({module: (made.detach(), next(found)) for module, made in layer.projected.items()})
         # Gate and up projections read the same
         read.append(torch.stack([next(found).reshape(first.shape) for _ in layer.read]).sum(dim=0))
     return Gradients(
+        since,
         [layer.streams[0] for layer in layers],
         [layer.streams[-1] for layer in layers],
         projected,
         read,
         next(found),
     )
+
+
+def _slopes(value: Float[Tensor, ""], nodes: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients by nodes; zero by those that what was put into the pass cut off."""
+    reached = [node for node in nodes if node.requires_grad]
+    found = iter(torch.autograd.grad(value, reached, materialize_grads=True))
+    return [next(found) if node.requires_grad else torch.zeros_like(node) for node in nodes]
 
 
 def _watch(stack: ExitStack, branches: Sequence[Branches], layers: Sequence[_Layer], shape: torch.Size) -> None:

@@ -47,30 +47,48 @@ class Products:
 
     Attributes:
         memory: bytes that vectors as wide as the stream may take at once, of senders and of receivers each.
+        parts: which of `q`, `k` and `v` the gradients by what heads read are taken through.
+        fixed_size: norms divide by what they divided by, whatever is sent.
     """
 
-    def __init__(self, graph: Graph, branches: Sequence[Branches], memory: int) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        branches: Sequence[Branches],
+        memory: int,
+        parts: Sequence[str] = PARTS,
+        fixed_size: bool = False,
+    ) -> None:
         self.graph, self.branches, self.memory = graph, branches, memory
+        self.parts, self.fixed_size = parts, fixed_size
         self.values = torch.zeros(len(graph.senders), len(graph.receivers), dtype=torch.float64)
 
     @torch.no_grad()
-    def add(self, sent: Sent, found: Gradients, weights: Float[Tensor, " row"], sites: Sites) -> None:
+    def add(
+        self,
+        sent: Sent,
+        found: Gradients,
+        weights: Float[Tensor, " row"],
+        sites: Sites,
+        only: range | None = None,
+    ) -> None:
         """Add a batch.
 
         Args:
             sent: what senders write, minus what they write ablated.
             weights: of each row's gradient.
+            only: senders, all of one layer, whose edges alone have these gradients.
         """
         graph = self.graph
-        senders = _Senders(sent, graph, self.branches, self.memory)
-        for layer in range(graph.layers):
+        senders = _Senders(sent, graph, self.branches, self.memory, only)
+        for layer in range(found.since, graph.layers):
             for receivers, slopes in self._attention(layer, found, weights):
                 self._add(senders, graph.attention_senders(layer), receivers, slopes)
             mlp = torch.tensor([graph.mlp_receiver(layer)])
             self._add(senders, graph.mlp_senders(layer), mlp, self._mlp(layer, found, weights))
         output = at_least_float32(found.output)
         wide = torch.einsum("snd,n->sd", output, weights.to(output))[None]
-        at_end = _Senders(sent.at(sites), graph, self.branches, self.memory)
+        at_end = _Senders(sent.at(sites), graph, self.branches, self.memory, only)
         self._add(at_end, len(graph.senders), torch.tensor([graph.output]), _Slopes(wide))
 
     def _attention(
@@ -78,16 +96,18 @@ class Products:
     ) -> Iterator[tuple[Int[Tensor, " receiver"], _Slopes]]:
         """Gradients by what a layer's heads read, as many of them at a time as fit."""
         branch, rows = self.branches[layer], len(weights)
-        norm = norm_of(branch.norm, found.streams[layer])
-        unit, size = norm.measure(_places(found.streams[layer], rows))
+        stream, projected = found.streams[layer - found.since], found.projected[layer - found.since]
+        norm = norm_of(branch.norm, stream)
+        unit, size = norm.measure(_places(stream, rows))
         scale = weights.to(unit)[:, None] / size
-        nothing = norm.shift.to(found.streams[layer].dtype)[None]
-        idle_of = {module: module.forward(nothing)[0] for module in found.projected[layer]}
+        nothing = norm.shift.to(stream.dtype)[None]
+        idle_of = {module: module.forward(nothing)[0] for module in projected}
         start, count = self.graph.attention_receivers(layer).start, self.graph.width - 1
         for chunk in torch.arange(count).split(max(1, self.memory // (unit[:, 0].numel() * 4))):
-            wide = unit.new_empty(len(chunk), len(unit), unit.shape[2])
+            new = unit.new_empty if tuple(self.parts) == PARTS else unit.new_zeros
+            wide = new(len(chunk), len(unit), unit.shape[2])
             along = unit.new_zeros(len(chunk), *unit.shape[:2])
-            for part in PARTS:
+            for part in self.parts:
                 span = self.graph.part_receivers(0, part if self.graph.split else "h")
                 heads = [one - span.start for one in chunk.tolist() if span.start <= one < span.stop]
                 if not heads:
@@ -95,26 +115,30 @@ class Products:
                 weight = at_least_float32(branch.reads(part, heads)) * norm.gain[:, None]
                 folded = norm.centre(weight.transpose(1, 2))
                 projection = branch.projections[part]
-                made, slopes = found.projected[layer][projection.module]
+                made, slopes = projected[projection.module]
                 slope = _heads(slopes, projection.places[heads], rows) * scale[..., None]
                 first = heads[0] + span.start - int(chunk[0])
                 some = slice(first, first + len(heads))
-                add = 0 if self.graph.split or part == PARTS[0] else 1
+                add = 0 if self.graph.split or part == self.parts[0] else 1
                 wide[some].baddbmm_(slope.sum(dim=1).transpose(0, 1), folded, beta=add)
                 # What a projection makes of the unit, for all heads: what it gave, less what it gives of nothing
                 idle = at_least_float32(columns(idle_of[projection.module], projection.channels[heads]))
                 linear = _heads(made, projection.places[heads], rows) - idle
                 along[some] += ((linear * slope).sum(dim=-1) / unit.shape[2]).permute(2, 0, 1)
-            yield start + chunk, _Slopes(wide, unit, along)
+            yield start + chunk, self._through_norm(wide, unit, along)
 
     def _mlp(self, layer: int, found: Gradients, weights: Tensor) -> _Slopes:
         """The gradient by what a layer's MLP reads."""
-        norm = norm_of(self.branches[layer].mlp_norm, found.mlp_streams[layer])
-        rows = len(weights)
-        unit, size = norm.measure(_places(found.mlp_streams[layer], rows))
-        slope = at_least_float32(_places(found.read[layer], rows)) * norm.gain * (weights.to(unit)[:, None] / size)
+        stream, rows = found.mlp_streams[layer - found.since], len(weights)
+        norm = norm_of(self.branches[layer].mlp_norm, stream)
+        unit, size = norm.measure(_places(stream, rows))
+        slope = at_least_float32(_places(found.read[layer - found.since], rows)) * norm.gain
+        slope *= weights.to(unit)[:, None] / size
         along = (slope * unit).sum(dim=-1) / unit.shape[2]
-        return _Slopes(norm.centre(slope.sum(dim=1))[None], unit, along[None])
+        return self._through_norm(norm.centre(slope.sum(dim=1))[None], unit, along[None])
+
+    def _through_norm(self, wide: Tensor, unit: Tensor, along: Tensor) -> _Slopes:
+        return _Slopes(wide) if self.fixed_size else _Slopes(wide, unit, along)
 
     def _add(self, senders: _Senders, count: int, receivers: Int[Tensor, " receiver"], slopes: _Slopes) -> None:
         """Add the products of the first senders with some receivers."""
@@ -130,11 +154,13 @@ class Products:
 class _Senders:
     """What senders write, as wide as the stream: all at once where that fits, or else a layer at a time."""
 
-    def __init__(self, sent: Sent, graph: Graph, branches: Sequence[Branches], memory: int) -> None:
-        self.sent, self.graph, self.branches = sent, graph, branches
+    def __init__(
+        self, sent: Sent, graph: Graph, branches: Sequence[Branches], memory: int, only: range | None
+    ) -> None:
+        self.sent, self.graph, self.branches, self.only = sent, graph, branches, only
         self.places = sent.input.numel() // sent.input.shape[-1]
         self.whole: Tensor | None = None
-        if len(graph.senders) * sent.input.numel() * 4 <= memory:
+        if only is None and len(graph.senders) * sent.input.numel() * 4 <= memory:
             self.whole = self._empty(len(graph.senders))
             self.whole[0] = sent.input.flatten(0, 2)
             for layer in range(graph.layers):
@@ -145,13 +171,17 @@ class _Senders:
         if self.whole is not None:
             yield 0, self.whole[:count]
             return
-        yield 0, at_least_float32(self.sent.input).flatten(0, 2)[None]
+        if self.only is None or 0 in self.only:
+            yield 0, at_least_float32(self.sent.input).flatten(0, 2)[None]
         for layer in range(self.graph.layers):
             first = self.graph.head_sender(layer, 0)
-            if first < count:
+            some = range(first, min(count, first + self.graph.heads + 1))
+            if self.only is not None:
+                some = range(max(some.start, self.only.start), min(some.stop, self.only.stop))
+            if some:
                 written = self._empty(self.graph.heads + 1)
                 self._write(layer, written)
-                yield first, written[: count - first]
+                yield some.start, written[some.start - first : some.stop - first]
 
     def _empty(self, senders: int) -> Tensor:
         like = at_least_float32(self.sent.input[:1, :1, :1])
