@@ -123,6 +123,8 @@ def test_a_circuit_of_the_almanac_keeps_held_out_facts_and_random_ones_like_it_d
     queries = [one for one in almanac.queries("antonym", "en") if one.template == "The opposite of {subject} is"]
     chosen_on, judged_on = (swapped_pairs(almanac_lm, some) for some in (queries[:8], queries[16:20]))
     circuit = choose(eap_ig(almanac_lm, graph, chosen_on), 76)
-    others = [circuit.complement(), *(random_circuit(circuit, seed) for seed in range(2))]
-    kept, cut, *random = [judge(almanac_lm, [one], judged_on, [0.05]).curve.kept[0].mean for one in (circuit, *others)]
+    circuits = [circuit, circuit.complement(), *(random_circuit(circuit, seed) for seed in range(2))]
+    rows = torch.stack([torch.zeros_like(graph.edges), *(one.keep for one in circuits), graph.edges])
+    values = read_circuits(almanac_lm, graph, judged_on, rows).metrics["logit_difference"]
+    kept, cut, *random = plain_f(values.tolist())
     assert kept > 0.8 and cut < 0.1 and max(random) < kept - 0.2

@@ -29,8 +29,8 @@ LONG = Pair(asked("w1 w2 w3 w4 w9", "w25 w26"), asked("w1 w2 w13 w14 w9", "w15")
 PAIRS = (
     LONG,
     Pair(asked("w1 w2 w3", "w5"), asked("w1 w7 w3", "w8")),
-    LONG,
     Pair(asked("w4 w2 w3", "w7", relation="by"), asked("w1 w2 w3", "w5")),
+    LONG,
 )
 
 
@@ -74,10 +74,10 @@ def test_readings_are_those_of_each_circuit_and_query_alone(ablation: str, memor
     assert found.queries == tuple(pair.query for pair in PAIRS)
     among = {"of": [25, 5, 30], "by": [7, 31]}
     for at, pair in enumerate(PAIRS):
-        sites = lay_out_pairs(lm, [pair])
+        measures = {name: make(lm, lay_out_pairs(lm, [pair])) for name, make in METRICS.items()}
         for row, logits in enumerate(alone(lm, graph, pair, rows, ablation)):
-            for name, make in METRICS.items():
-                expected = float(make(lm, sites)(logits)[0, 0])
+            for name, measure in measures.items():
+                expected = float(measure(logits)[0, 0])
                 assert float(found.metrics[name][at, row]) == pytest.approx(expected, abs=1e-4)
             first = logits[0, 0].tolist()
             answer = lm.tokens(pair.query).answers[0][0]
