@@ -53,7 +53,7 @@ def rank(logits: list[float], token: int, among: Sequence[int]) -> int:
     return (bisect_left(order, -logits[token]) + bisect_right(order, -logits[token]) - 1) // 2
 
 
-@pytest.mark.parametrize(("ablation", "memory"), [("counterfactual", 1), ("zero", 1 << 30), ("mean", 1 << 30)])
+@pytest.mark.parametrize(("ablation", "memory"), [("counterfactual", 40_000), ("zero", 1 << 30), ("mean", 1 << 30)])
 def test_readings_are_those_of_each_circuit_and_query_alone(ablation: str, memory: int) -> None:
     lm = tiny("llama")
     graph = graph_of(lm)
