@@ -1,6 +1,6 @@
 """The logit lens: what every node of a graph, and the residual stream on its way, would say by itself.
 
-    nodes = read_nodes(lm, written(lm, graph, sites), tokens)
+    nodes = read_nodes(lm, written(lm, graph, first_sites(lm, queries)), tokens)
     nodes.points[nodes.rank[0, :, 0].argmin()]           # the node that puts the first query's first token highest
 
 The norm before the unembedding divides by the size of what it is given, and this can be read in two ways:

@@ -87,6 +87,8 @@ def head_roles(
     """Tell the role of every head, by the rules above.
 
     Each head is tested by itself: of heads like the rest of their layer, some (1 - level) / 2 are above it by chance.
+    Intervals are over facts. What a head says of a relation hardly differs from fact to fact, so that they do not tell
+    how it would fare in other wordings: give several.
 
     Args:
         mass: attention from which on a head sees something.
