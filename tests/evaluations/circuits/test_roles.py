@@ -147,10 +147,12 @@ def test_what_the_rest_of_the_layer_says_as_well_is_nobodys_role() -> None:
 @pytest.mark.parametrize(
     ("means", "confirmed"),
     [
-        (MOVER | {"answer_swapped": -1.0, "others_swapped": 0.3, "elsewhere_swapped": 0.1}, True),
-        (MOVER | {"answer_swapped": -1.0, "others_swapped": 0.1, "elsewhere_swapped": 0.3}, False),
-        (MOVER | {"answer_swapped": 1.0, "others_swapped": 0.3, "elsewhere_swapped": 0.1}, False),
-        (MOVER | {"answer_removed": -1.0, "elsewhere_removed": 0.3, "others_removed": 0.1}, False),
+        (MOVER | {"answer_swapped": -1.0, "others_removed": 0.3, "elsewhere_removed": 0.1}, True),
+        (MOVER | {"answer_swapped": -1.0, "others_removed": 0.1, "elsewhere_removed": 0.3}, False),
+        (MOVER | {"answer_swapped": -1.0, "others_removed": 0.005, "elsewhere_removed": 0.001}, False),
+        (MOVER | {"answer_swapped": 1.0, "others_removed": 0.3, "elsewhere_removed": 0.1}, False),
+        # That another subject's answer gains is no more than that the head carries a subject
+        (MOVER | {"answer_swapped": -1.0, "others_swapped": 0.3, "elsewhere_swapped": 0.1}, False),
         (SAYS_RELATION | {"elsewhere_removed": 0.3, "others_removed": 0.1}, True),
         (SAYS_RELATION | {"elsewhere_removed": 0.1, "others_removed": 0.3}, False),
         (SAYS_RELATION | {"elsewhere_removed": 0.005, "others_removed": 0.001}, False),

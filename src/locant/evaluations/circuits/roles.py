@@ -14,8 +14,9 @@ at both and acts mostly like a mover. The rules and their thresholds are ours:
   sees the relation and says the relation's other answers, and is none of these.
 
 What a head adds by itself does not show that the model needs it. A role is confirmed where ablation does what the
-paper says it does: with a mover's subject swapped the answer loses, and the relation's other answers gain more than
-all else; without a relation head all else gains more than the relation's other answers.
+paper says it does: without a mover the relation's other answers gain more than all else, without a relation head
+all else gains more than they. Of a mover the answer must also lose where the head sees another subject; what gains
+then is not asked, since the head says that subject's answer.
 
 Source of the roles: Yao et al. 2024, arXiv:2405.17969, section 4.
 """
@@ -87,13 +88,13 @@ def head_roles(
     """Tell the role of every head, by the rules above.
 
     Each head is tested by itself: of heads like the rest of their layer, some (1 - level) / 2 are above it by chance.
-    Intervals are over facts. What a head says of a relation hardly differs from fact to fact, so that they do not tell
+    Intervals are over facts. What a head says of a relation hardly differs from one to the next, and they do not tell
     how it would fare in other wordings: give several.
 
     Args:
         mass: attention from which on a head sees something.
         lift: logits from which on it says something.
-        effect: of the probability (of the answer's log-probability, nats) that ablation must change to confirm.
+        effect: probability that others must gain to confirm, and log-probability (nats) that the answer must lose.
         level: of confidence of the intervals.
         seed: of the bootstrap.
 
@@ -115,11 +116,10 @@ def head_roles(
         tuple(_role(*each) for each in zip(*rows, strict=True))
         for rows in zip(moves.tolist(), sees["relation"].tolist(), relates.tolist(), strict=True)
     )
-    swapped = estimate(measures["others_swapped"] - measures["elsewhere_swapped"])
-    removed = estimate(measures["elsewhere_removed"] - measures["others_removed"])
-    answer, elsewhere = found["answer_swapped"], found["elsewhere_removed"]
-    confirmed = moves & (answer.mean <= -effect) & (answer.high < 0) & (swapped.low > 0)
-    confirmed |= relates & (elsewhere.mean >= effect) & (elsewhere.low > 0) & (removed.low > 0)
+    answer, gap = found["answer_swapped"], estimate(measures["others_removed"] - measures["elsewhere_removed"])
+    gains = {what: found[f"{what}_removed"].mean >= effect for what in ("others", "elsewhere")}
+    confirmed = moves & (answer.mean <= -effect) & (answer.high < 0) & gains["others"] & (gap.low > 0)
+    confirmed |= relates & gains["elsewhere"] & (gap.high < 0)
     settings: dict[str, Setting] = {"mass": mass, "lift": lift, "effect": effect, "level": level}
     parent = measures.made_by
     made_by = Provenance(
