@@ -73,7 +73,10 @@ def test_intervals_are_those_of_facts_drawn_anew() -> None:
         assert (one.low, one.high) == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
         assert one.low < one.mean < one.high
     low, high = np.quantile([plain_area((0.5, 1.0), f) for f in drawn], [0.025, 0.975])
-    assert (found.curve.cpr.low, found.curve.cpr.high) == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
+    assert (found.curve.cpr.low, found.curve.cpr.high) == (
+        pytest.approx(low, abs=0.03),
+        pytest.approx(high, abs=0.03),
+    )
 
 
 def test_a_single_fact_and_a_metric_without_differences_have_no_interval() -> None:

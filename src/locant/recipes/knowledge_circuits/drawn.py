@@ -1,0 +1,167 @@
+"""What circuits are found on and tried on: of each relation, known facts in one wording, in two halves of pairs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+
+from locant import almanac
+from locant.attributions.edges import Pair, swapped_pairs
+from locant.errors import LocantError, UnknownName
+from locant.models import LanguageModel
+from locant.queries import lre_relations, read_lre
+from locant.recipes.data import can_be_asked, read_data
+from locant.types import Query
+
+NOT_ASKED = "cannot be asked of this model"
+NOT_KNOWN = "the answer is not among the model's first {} tokens"
+NO_PARTNER = "no other subject of the relation in as many tokens, with another answer"
+BEYOND = "beyond the limit"
+LEAST = 4
+"""Pairs that each half needs for anything to be said of a relation."""
+
+
+@dataclass(frozen=True)
+class RelationPairs:
+    """A relation's facts, each with the counterfactual that stands in where edges are cut.
+
+    Attributes:
+        kind: factual, commonsense, linguistic, bias, invented; empty where the data do not say.
+        validation: what circuits are found on; `test`: what they are tried on. No fact is in both.
+        left_out: facts by the reason why they are in neither.
+    """
+
+    name: str
+    kind: str
+    validation: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    left_out: Mapping[str, int]
+
+
+def select_relations(
+    lm: LanguageModel,
+    source: str,
+    *,
+    relations: Sequence[str] | None = None,
+    limit: int | None = 24,
+    known: int | None = 10,
+    seed: int = 0,
+) -> tuple[RelationPairs, ...]:
+    """Read data, keep what the model knows, and share it out between the halves.
+
+    Facts are asked in their relation's first wording. Partners are of the same half.
+
+    Args:
+        source: 'almanac', 'lre:FOLDER' (files of evandez/relations) or any other of `read_data`.
+        relations: only these; None for all with enough facts.
+        limit: pairs in each half; None for all.
+        known: only facts whose answer's first token is among as many that the model finds most probable: the
+            paper's Hit@10. None for all facts.
+
+    Raises:
+        UnknownName: no such source or relation, or one that was named has too few facts; if none was, all have.
+        BadFile: as the readers say.
+    """
+    if limit is not None and limit < LEAST:
+        raise UnknownName(f"a limit of {limit} pairs is too few: each half needs {LEAST} or more")
+    queries, kinds = _read(lm, source, relations)
+    groups: dict[str, list[Query]] = {}
+    for query in queries:
+        groups.setdefault(query.relation, []).append(query)
+    found = [_relation(lm, name, kinds.get(name, ""), own, limit, known, seed) for name, own in groups.items()]
+    kept = tuple(one for one in found if min(len(one.validation), len(one.test)) >= LEAST)
+    for one in found:
+        if (relations or len(kept) == 0) and one not in kept:
+            why = "; ".join(f"{reason}: {count}" for reason, count in one.left_out.items())
+            raise UnknownName(
+                f"too few facts of {one.name!r} for two halves of {LEAST} pairs: {len(one.validation)} and "
+                f"{len(one.test)} ({why or 'there are no more'})"
+            )
+    return kept
+
+
+def wordings_of(lm: LanguageModel, source: str, relations: Sequence[str]) -> tuple[Query, ...]:
+    """Every fact of some relations in every wording that can be asked of the model.
+
+    Raises:
+        UnknownName, BadFile: as `select_relations` does.
+    """
+    name, _, place = source.partition(":")
+    if name == "lre" and place:
+        queries = read_lre(place, relations, wordings=None)
+    else:
+        queries = read_data(source, lm.architecture.kind, relations=relations)
+    return tuple(query for query in queries if can_be_asked(lm, query))
+
+
+def _read(lm: LanguageModel, source: str, relations: Sequence[str] | None) -> tuple[Sequence[Query], dict[str, str]]:
+    """Queries in each relation's first wording, and kinds of relations."""
+    name, _, place = source.partition(":")
+    if name == "lre" and place:
+        return read_lre(place, relations), {one.name: one.kind for one in lre_relations(place)}
+    kinds = {one.name: one.kind for one in almanac.relations()} if source == "almanac" else {}
+    return _first_wordings(read_data(source, lm.architecture.kind, relations=relations)), kinds
+
+
+def _first_wordings(queries: Sequence[Query]) -> tuple[Query, ...]:
+    """Of each relation the queries in the wording that comes first; of queries without wordings each fact's first."""
+    first: dict[str, str] = {}
+    for query in queries:
+        first.setdefault(query.relation, query.template)
+    facts: dict[str, Query] = {}
+    for query in queries:
+        if query.template == first[query.relation]:
+            facts.setdefault(query.fact.uid, query)
+    return tuple(facts.values())
+
+
+def _relation(
+    lm: LanguageModel, name: str, kind: str, queries: Sequence[Query], limit: int | None, known: int | None, seed: int
+) -> RelationPairs:
+    left_out: Counter[str] = Counter()
+    asked = [query for query in queries if can_be_asked(lm, query)]
+    left_out[NOT_ASKED] += len(queries) - len(asked)
+    if known is not None:
+        ranks = first_ranks(lm, asked)
+        left_out[NOT_KNOWN.format(known)] += sum(rank >= known for rank in ranks)
+        asked = [query for query, rank in zip(asked, ranks, strict=True) if rank < known]
+    halves = [_paired(lm, half) for half in _halves(lm, asked, seed)]
+    left_out[NO_PARTNER] += len(asked) - sum(map(len, halves))
+    validation, test = (tuple(half[:limit]) for half in halves)
+    left_out[BEYOND] += sum(map(len, halves)) - len(validation) - len(test)
+    return RelationPairs(name, kind, validation, test, {why: count for why, count in left_out.items() if count})
+
+
+def first_ranks(lm: LanguageModel, queries: Sequence[Query]) -> list[int]:
+    """Of each query how many tokens are more probable than the first of its answer."""
+    ranks = []
+    for start in range(0, len(queries), 64):
+        tokens = [lm.tokens(query) for query in queries[start : start + 64]]
+        logits = lm.site_logits(lm.sites([(one, one.answers[0][:1]) for one in tokens]))
+        own = logits.gather(1, torch.tensor([[one.answers[0][0]] for one in tokens], device=logits.device))
+        ranks += (logits > own).sum(dim=1).tolist()
+    return ranks
+
+
+def _halves(lm: LanguageModel, queries: Sequence[Query], seed: int) -> tuple[list[Query], list[Query]]:
+    """Two halves in random order, each with as many prompts of a length as the other, so that there are partners."""
+    order = list(queries)
+    Random(f"{seed}/halves").shuffle(order)
+    halves: tuple[list[Query], list[Query]] = ([], [])
+    turns: Counter[int] = Counter()
+    for query in order:
+        length = len(lm.tokens(query).prompt)
+        halves[turns[length] % 2].append(query)
+        turns[length] += 1
+    return halves
+
+
+def _paired(lm: LanguageModel, queries: Sequence[Query]) -> list[Pair]:
+    try:
+        return swapped_pairs(lm, queries)
+    except LocantError:
+        return []

@@ -1,0 +1,156 @@
+"""What circuits share: of relations with each other, of a relation and its reverse, of two steps and each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import permutations
+
+import polars as pl
+
+from locant import almanac
+from locant.attributions.edges import METHODS, EdgeScores, Pair, swapped_pairs
+from locant.errors import LocantError
+from locant.evaluations.circuits import CircuitOverlap, overlap
+from locant.models import LanguageModel
+from locant.models.graph import Graph
+from locant.recipes.knowledge_circuits.drawn import RelationPairs, first_ranks
+from locant.recipes.knowledge_circuits.plan import Plan
+from locant.recipes.rows import Row
+from locant.selections.circuits import Circuit, choose
+from locant.types import Query
+
+DRAWS = 20
+"""Random circuits of a null."""
+LEAST = 4
+"""Facts that are there both ways, for two relations to be each other's reverse."""
+
+
+def overlap_rows(circuits: Mapping[str, Circuit], plan: Plan) -> Iterator[Row]:
+    """What part of each relation's circuit is in each other's.
+
+    Columns: relation, other; measure (nodes, edges: the part of the other's that is in the relation's; node_jaccard,
+    edge_jaccard); observed; expected of random circuits with its central 95%, low and high; p.
+    """
+    for name, other in permutations(circuits, 2):
+        about: Row = {"relation": name, "other": other}
+        yield from (
+            about | row for row in _rows(overlap(circuits[name], circuits[other], draws=DRAWS, seed=plan.seed))
+        )
+
+
+def _rows(found: CircuitOverlap) -> Iterator[Row]:
+    for measure in ("nodes", "edges", "node_jaccard", "edge_jaccard"):
+        yield {"measure": measure, **asdict(getattr(found, measure))}
+
+
+def reverses(relations: Sequence[RelationPairs]) -> list[tuple[str, str, int]]:
+    """Relations of which one asks for what the other is asked about, and how many facts are there both ways."""
+    ends = {
+        one.name: {
+            (query.fact.subject.casefold(), query.fact.object.casefold())
+            for pair in (*one.validation, *one.test)
+            for query in (pair.query,)
+        }
+        for one in relations
+    }
+    found = []
+    for at, one in enumerate(relations):
+        for other in relations[at + 1 :]:
+            both = len(ends[one.name] & {(object, subject) for subject, object in ends[other.name]})
+            if both >= LEAST:
+                found.append((one.name, other.name, both))
+    return found
+
+
+def reverse_rows(relations: Sequence[RelationPairs], shared: Sequence[Row]) -> Iterator[Row]:
+    """Of relations and their reverses, what `overlap_rows` says of them, and beside it of all other pairs.
+
+    Columns: relation, other, facts (there both ways), measure, observed, expected, p; elsewhere, the mean of what is
+    observed over pairs of relations that are not each other's reverse, and pairs, their number.
+    """
+    found = reverses(relations)
+    both = {frozenset(names[:2]): names[2] for names in found}
+    for row in shared:
+        facts = both.get(frozenset((str(row["relation"]), str(row["other"]))))
+        if facts is None:
+            continue
+        others = [
+            float(one["observed"])  # type: ignore[arg-type]
+            for one in shared
+            if one["measure"] == row["measure"] and frozenset((str(one["relation"]), str(one["other"]))) not in both
+        ]
+        elsewhere = sum(others) / len(others) if others else None
+        yield {
+            **{name: row[name] for name in ("relation", "other", "measure", "observed", "expected", "p")},
+            "facts": facts,
+            "elsewhere": elsewhere,
+            "pairs": len(others),
+        }
+
+
+def chains(lm: LanguageModel, plan: Plan) -> dict[tuple[str, str], tuple[Query, ...]]:
+    """The almanac's questions of two steps that the model answers, by their first and their second relation."""
+    found: dict[tuple[str, str], list[Query]] = {}
+    wording: dict[tuple[str, str], str] = {}
+    for query in almanac.queries(language="en", format="two-hop"):
+        second, first, _ = query.fact.uid.split("/")
+        if wording.setdefault((first, second), query.template) == query.template:
+            found.setdefault((first, second), []).append(query)
+    known = {}
+    for names, queries in found.items():
+        ranks = first_ranks(lm, queries)
+        known[names] = tuple(query for query, rank in zip(queries, ranks, strict=True) if rank < plan.k)
+    return known
+
+
+def hop_rows(
+    lm: LanguageModel,
+    graph: Graph,
+    names: tuple[str, str],
+    queries: Sequence[Query],
+    circuits: Mapping[str, Circuit],
+    plan: Plan,
+) -> pl.DataFrame:
+    """What the circuit of two steps has of each step's, and of relations that are none of its steps.
+
+    Columns: first, second (relations), facts; of: first, second, both (their edges together), or other, the mean over
+    all relations but the two; measure, observed, expected, p (null of other).
+    """
+    pairs = _paired(lm, queries)[: plan.hops]
+    if len(pairs) < LEAST:
+        return pl.DataFrame()
+    whole = choose(edge_scores(lm, graph, pairs, plan), len(circuits[names[0]]), rule=plan.rule, by=plan.by)
+    first, second = (circuits[name] for name in names)
+    steps = {"first": first, "second": second, "both": first.joined(second)}
+    about: Row = {"first": names[0], "second": names[1], "facts": len(pairs)}
+    rows = [
+        about | {"of": of} | row
+        for of, step in steps.items()
+        for row in _rows(overlap(whole, step, draws=DRAWS, seed=plan.seed))
+    ]
+    others = [circuit for name, circuit in circuits.items() if name not in names]
+    each = [_rows(overlap(whole, other, draws=1, seed=plan.seed)) for other in others]
+    for measure in zip(*each, strict=True):
+        observed = sum(float(row["observed"]) for row in measure) / len(measure)  # type: ignore[arg-type]
+        rows.append(about | {"of": "other", "measure": measure[0]["measure"], "observed": observed})
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def edge_scores(lm: LanguageModel, graph: Graph, pairs: Sequence[Pair], plan: Plan, ablation: str = "") -> EdgeScores:
+    """Scores of edges on some pairs by the plan's method."""
+    return METHODS[plan.method](
+        lm,
+        graph,
+        pairs,
+        metric=plan.metric,
+        ablation=ablation or plan.ablation,
+        **plan.settings,  # type: ignore[arg-type]
+    )
+
+
+def _paired(lm: LanguageModel, queries: Sequence[Query]) -> list[Pair]:
+    try:
+        return swapped_pairs(lm, queries)
+    except LocantError:
+        return []

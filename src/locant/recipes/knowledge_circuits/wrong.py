@@ -1,0 +1,123 @@
+"""Facts that a model gets wrong: where what it says overtakes the answer, and whether a head is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import polars as pl
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from locant.attributions.edges import Pair, ablation_of, lay_out_pairs, swapped_pairs
+from locant.errors import LocantError
+from locant.evaluations.circuits import first_sites, read_nodes, read_stream, written
+from locant.models import LanguageModel
+from locant.models.circuit_run import CircuitRun
+from locant.models.graph import Graph
+from locant.recipes.knowledge_circuits.plan import Plan
+from locant.recipes.rows import Row
+from locant.types import Query
+
+WRONG, RIGHT = "wrong", "right"
+"""Queries whose answer the model does not say, and as many of the same relations whose answer it says."""
+BLAMED, RANDOM = "the head that says it most", "random heads of its layer"
+
+
+def wrong_and_right(lm: LanguageModel, queries: Sequence[Query], plan: Plan) -> dict[str, list[Pair]]:
+    """Queries that the model gets wrong, as many as the plan says, and as many that it gets right, in pairs.
+
+    Both are of the same relations in the same numbers, and each has a counterfactual of its relation.
+    """
+    try:
+        pairs = swapped_pairs(lm, queries)
+    except LocantError:
+        return {WRONG: [], RIGHT: []}
+    Random(f"{plan.seed}/wrong").shuffle(pairs)
+    said = _said(lm, [pair.query for pair in pairs])
+    by: dict[str, dict[str, list[Pair]]] = {}
+    for pair, token in zip(pairs, said, strict=True):
+        is_right = token == lm.tokens(pair.query).answers[0][0]
+        own = by.setdefault(pair.query.relation, {WRONG: [], RIGHT: []})
+        own[RIGHT if is_right else WRONG].append(pair)
+    found: dict[str, list[Pair]] = {WRONG: [], RIGHT: []}
+    for own in by.values():
+        both = min(map(len, own.values()))
+        for kind, some in own.items():
+            found[kind] += some[:both]
+    return {kind: some[: plan.hallucinations] for kind, some in found.items()}
+
+
+def _said(lm: LanguageModel, queries: Sequence[Query]) -> list[int]:
+    said: list[int] = []
+    for start in range(0, len(queries), 64):
+        said += lm.site_logits(first_sites(lm, queries[start : start + 64])).argmax(dim=1).tolist()
+    return said
+
+
+def follow(lm: LanguageModel, graph: Graph, kind: str, pair: Pair, plan: Plan) -> pl.DataFrame:
+    """One query: where its answer and what is said in its stead stand after each layer, and what one head does.
+
+    What is said in the answer's stead is, where the model is right, its second choice. The head that says it most has
+    the highest share of (its logit - the answer's) by the lens, and is cut from all it feeds; so are the other heads
+    of its layer, one by one.
+
+    Columns: kind, relation, query, of (`answer`, `instead`, BLAMED, RANDOM), what (`rank` and `probability` at a step
+    of the stream; `mended`: whether the answer is above what is said in its stead; `margin`: by how much, in logits),
+    place, before, after.
+    """
+    query = pair.query
+    sites = first_sites(lm, [query])
+    answer = lm.tokens(query).answers[0][0]
+    logits = lm.site_logits(sites)[0]
+    order = logits.argsort(descending=True).tolist()
+    instead = next(token for token in order if token != answer)
+    tokens = torch.tensor([[answer, instead]])
+    about: Row = {"kind": kind, "relation": query.relation, "query": query.uid}
+    wrote = written(lm, graph, sites)
+    stream, nodes = read_stream(lm, wrote, tokens), read_nodes(lm, wrote, tokens)
+    rows: list[Row] = []
+    for place, of in enumerate(("answer", "instead")):
+        for what, values in (("rank", stream.rank), ("probability", stream.probability)):
+            rows += [
+                about | {"of": of, "what": what, "place": step, "before": None, "after": float(value)}
+                for step, value in enumerate(values[0, :, place].tolist())
+            ]
+    heads = [at for at, name in enumerate(graph.senders) if name.startswith("a")]
+    toward = nodes.logits[0, :, 1] - nodes.logits[0, :, 0]
+    blamed = max(heads, key=lambda at: float(toward[at]))
+    layer = _layer(graph, blamed)
+    peers = [at for at in heads if at != blamed and _layer(graph, at) == layer]
+    keeps = torch.stack([graph.edges, *(cut(graph, [at]) for at in (blamed, *peers))])
+    margins = _margins(lm, graph, pair, instead, keeps, plan)
+    for of, own in ((BLAMED, margins[1:2]), (RANDOM, margins[2:])):
+        if len(own):
+            now = {"mended": float((own > 0).double().mean()), "margin": float(own.mean())}
+            before = {"mended": float(margins[0] > 0), "margin": float(margins[0])}
+            rows += [
+                about | {"of": of, "what": what, "place": layer, "before": before[what], "after": now[what]}
+                for what in now
+            ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def cut(graph: Graph, senders: Sequence[int]) -> Bool[Tensor, "sender receiver"]:
+    """All edges but those out of some senders."""
+    keep = graph.edges.clone()
+    keep[list(senders)] = False
+    return keep
+
+
+def _layer(graph: Graph, sender: int) -> int:
+    return (sender - 1) // (graph.heads + 1)
+
+
+def _margins(
+    lm: LanguageModel, graph: Graph, pair: Pair, instead: int, keeps: Bool[Tensor, "row sender receiver"], plan: Plan
+) -> Float[Tensor, " row"]:
+    """By how much the answer's logit is above the other's, in each circuit."""
+    sites = lay_out_pairs(lm, [pair])
+    run = CircuitRun(lm, graph, sites.clean, ablation_of(plan.ablation, lm, graph, [pair])(sites))
+    first = run.logits(keeps)[sites.first.to(lm.device)][0]
+    return (first[:, lm.tokens(pair.query).answers[0][0]] - first[:, instead]).double().cpu()
