@@ -164,7 +164,7 @@ class _Work(Work):
         others = dict(zip(names, [*names[1:], names[0]], strict=True)) if len(names) > 1 else {}
 
         def judged(one: RelationPairs) -> partial[pl.DataFrame]:
-            other = self.circuits[others[one.name]] if others else None
+            other = circuits_of(self.scores[others[one.name]], self.plan) if others else {}
             return partial(judge_relation, self.lm, one, self.scores[one.name], other, self.plan)
 
         found = self._fill("judged", self._units(judged), "running circuits")

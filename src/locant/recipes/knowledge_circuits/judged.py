@@ -49,12 +49,12 @@ def circuits_of(scores: EdgeScores, plan: Plan) -> dict[float, Circuit]:
 
 
 def judge_relation(
-    lm: LanguageModel, relation: RelationPairs, scores: EdgeScores, other: Circuit | None, plan: Plan
+    lm: LanguageModel, relation: RelationPairs, scores: EdgeScores, other: Mapping[float, Circuit], plan: Plan
 ) -> pl.DataFrame:
     """Run a relation's circuits and their controls.
 
     Args:
-        other: another relation's circuit, of as many edges at most.
+        other: another relation's circuits by share; none where there is no other.
 
     Columns: relation, half, circuit, share, draw, edges, query; rank of the answer's first token, candidate_rank
     among those of the relation's answers, label_rank of the answer that the released code takes for right (null where
@@ -84,16 +84,16 @@ def judge_relation(
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _kept(circuits: Mapping[float, Circuit], other: Circuit | None, plan: Plan) -> Iterator[Kept]:
+def _kept(circuits: Mapping[float, Circuit], other: Mapping[float, Circuit], plan: Plan) -> Iterator[Kept]:
     own = circuits[plan.share]
     graph, made_by = own.graph, own.made_by
     yield Kept(NOTHING, 0.0, 0, Circuit(graph, torch.zeros_like(graph.edges), own.scores, made_by))
     yield Kept(WHOLE, 1.0, 0, Circuit(graph, graph.edges, own.scores, made_by))
     yield Kept(COMPLEMENT, plan.share, 0, own.complement())
-    if other is not None:
-        yield Kept(OTHER, plan.share, 0, other)
     for share, circuit in circuits.items():
         yield Kept(CIRCUIT, share, 0, circuit)
+        if share in other:
+            yield Kept(OTHER, share, 0, other[share])
         for draw in range(plan.random_circuits if share == plan.share else 1):
             yield Kept(RANDOM, share, draw, random_circuit(circuit, plan.seed + draw))
 

@@ -9,7 +9,7 @@ import torch
 
 from locant.evaluations.circuits import Curve
 from locant.evaluations.outcomes import interval
-from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, RANDOM, WHOLE
+from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, OTHER, RANDOM, WHOLE
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.knowledge_circuits.shown import SHOWN
 from locant.recipes.rows import Row, as_row
@@ -69,14 +69,16 @@ def _mean(own: pl.DataFrame, metric: str, seed: int) -> Row:
 def faithfulness_rows(judged: pl.DataFrame, plan: Plan) -> Iterator[Row]:
     """How much of the plan's metric circuits of each size keep on each half, and the areas under and beside that.
 
-    Columns: relation, half, circuit (the relation's own, or random), what (`kept` at a share, or over all shares
-    `cpr` and `cmd`), share (null over all), edges, mean, low, high, n.
+    Columns: relation, half, circuit (the relation's own, another's, or random), what (`kept` at a share, or over all
+    shares `cpr` and `cmd`), share (null over all), edges, mean, low, high, n.
     """
     for (relation, half), own in judged.group_by("relation", "half", maintain_order=True):
         ends = {what: _values(own, what, plan.metric) for what in (NOTHING, WHOLE)}
-        for circuit in (CIRCUIT, RANDOM):
+        for circuit in (CIRCUIT, OTHER, RANDOM):
             about: Row = {"relation": relation, "half": half, "circuit": circuit}
             rows = own.filter(pl.col("circuit") == circuit)
+            if not len(rows):
+                continue
             shares = sorted(set(rows["share"].to_list()))
             edges = dict(rows.group_by("share").agg(pl.col("edges").mean()).iter_rows())
             each = [_values(rows.filter(pl.col("share") == share), circuit, plan.metric) for share in shares]
