@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import asdict
 
 import plotly.graph_objects as go
 
-from locant.languages import UNSPACED
-from locant.queries import MASK
 from locant.recipes.ask import Asked
 from locant.reports.figures import effect_bars, layer_bars
 from locant.reports.finding import effects_in_brief, finding, verdict
 from locant.reports.heat_map import PackedGrid, heat_map, pack
 from locant.reports.numbers import count, ordinal, probability, score, share
+from locant.reports.prompt import with_answer, with_answer_marked
 from locant.reports.recipe import command_of, controls, made_with, python_of, score_unit, units
 from locant.reports.shell import fill, plain, read, shell
 from locant.reports.tables import (
@@ -36,9 +34,8 @@ def page(asked: Asked) -> str:
     """The page of one question, as HTML text; equal questions give equal bytes."""
     grid = pack(asked.attribution.scores[0])
     parts = _head(asked) | _answers(asked) | _effects(asked) | _credit(asked, grid) | _recipe(asked)
-    before, space, after = _around_the_answer(asked)
     return shell(
-        f"{before}{space}{asked.query.answer}{after}",
+        with_answer(asked.query),
         fill("page.html", **parts),
         {"figure-data": plain(_figures(asked)), "grid-data": asdict(grid)},
         script=read("bins.js") + read("theme.js") + read("page.js"),
@@ -48,10 +45,9 @@ def page(asked: Asked) -> str:
 
 def _head(asked: Asked) -> dict[str, str]:
     query = asked.query
-    before, space, after = _around_the_answer(asked)
     return {
         "language": escape(query.language),
-        "prompt": f"<bdi>{escape(before)}</bdi>{space}<mark><bdi>{escape(query.answer)}</bdi></mark>{escape(after)}",
+        "prompt": with_answer_marked(query),
         "model": escape(asked.model),
         "probability": probability(asked.answer_prob),
         "rank": count(asked.answer_rank),
@@ -60,26 +56,17 @@ def _head(asked: Asked) -> dict[str, str]:
     }
 
 
-def _around_the_answer(asked: Asked) -> tuple[str, str, str]:
-    """The prompt before the answer, the space between them, and the prompt after it."""
-    if MASK in asked.query.prompt:
-        before, _, after = asked.query.prompt.partition(MASK)
-        return before, "", after
-    unspaced = asked.query.language in UNSPACED or _is_wide(asked.query.answer[:1])
-    return asked.query.prompt.rstrip(), "" if unspaced else " ", ""
-
-
-def _is_wide(char: str) -> bool:
-    return bool(char) and unicodedata.east_asian_width(char) in "WF"
-
-
 def _answers(asked: Asked) -> dict[str, str]:
     if asked.answer_rank == 1:
         heading = f"“{asked.query.answer}” is what the model says first"
     else:
         heading = f"“{asked.query.answer}” is the model’s {ordinal(asked.answer_rank)} choice"
     symbols = " ␣ ↵ ⇥ stand for white space, ∅ for a token of nothing else." if has_white_space(asked) else ""
-    return {"answers_heading": escape(heading), "answers": answer_bars(asked), "symbols": symbols}
+    return {
+        "answers_heading": escape(heading),
+        "answers": answer_bars(asked.top_answers, asked.query.answer),
+        "symbols": symbols,
+    }
 
 
 def _effects(asked: Asked) -> dict[str, str]:

@@ -10,11 +10,11 @@ from locant.reports.text import escape, visible
 from locant.types import Query
 
 
-def answer_bars(asked: Asked) -> str:
-    """The model's first tokens, a bar each."""
+def answer_bars(tokens: Iterable[tuple[str, float]], answer: str) -> str:
+    """The model's first tokens with their probabilities, a bar each."""
     rows = []
-    for token, p in asked.top_answers:
-        mine = ' class="answer"' if token.strip() == asked.query.answer.strip() else ""
+    for token, p in tokens:
+        mine = ' class="answer"' if token.strip() == answer.strip() else ""
         rows.append(
             f'<tr{mine}><th scope="row">{_token(token)}</th>'
             f'<td class="bar"><i style="width:{100 * min(1.0, max(0.0, p)):.2f}%"></i></td>'
@@ -59,8 +59,8 @@ def neuron_table(asked: Asked) -> str:
                 f'<a href="#L{layer}.N{neuron}" title="Show in the map">{count(neuron)}</a>',
                 score(float(scores[layer, neuron])),
                 score(float(activations[layer, neuron])),
-                _chips(words.promoted),
-                _chips(words.demoted),
+                chips(words.promoted),
+                chips(words.demoted),
             ]
         )
     head = ("rank", "layer", "neuron", "score", "activation", "promotes", "demotes")
@@ -89,7 +89,8 @@ def has_white_space(asked: Asked) -> bool:
     return any(visible(token) != token for token in tokens)
 
 
-def _chips(tokens: Sequence[str]) -> str:
+def chips(tokens: Sequence[str]) -> str:
+    """Tokens beside each other, as HTML."""
     return " ".join(f'<span class="chip">{_token(token)}</span>' for token in tokens)
 
 
