@@ -1,6 +1,7 @@
-"""Pages of circuits: the drawing that they share."""
+"""Pages of circuits: the drawing that they share, and the page of one prompt's circuit."""
 
 from locant.reports.circuits.block import circuit_block
+from locant.reports.circuits.document import circuit_page
 from locant.reports.circuits.drawing import Note
 
-__all__ = ["Note", "circuit_block"]
+__all__ = ["Note", "circuit_block", "circuit_page"]
