@@ -448,7 +448,7 @@ def test_a_page_takes_neither_a_files_place_nor_another_runs(locant_: Command, t
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text('{"recipe": "attribute"}')
     ran = locant_(*PARIS, "--out", "run")
-    assert ran.code == 1 and "holds something else than a question's page" in ran.err
+    assert ran.code == 1 and "holds something else than a page of locant ask" in ran.err
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
 
 

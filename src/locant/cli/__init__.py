@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from inspect import signature
@@ -13,6 +12,7 @@ import typer
 
 from locant import __version__
 from locant.cli.almanac import almanac_app
+from locant.cli.circuit import circuit
 from locant.cli.data import data_app
 from locant.cli.edit import edit
 from locant.cli.report import report
@@ -36,6 +36,7 @@ from locant.cli.shared import (
     err,
     load_model,
     out,
+    own_folder,
     plain,
     print_json,
     print_table,
@@ -60,6 +61,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(run_app, name="run")
 app.command()(report)
 app.command(context_settings=METHOD_SETTINGS, epilog=SETTINGS_HELP)(edit)
+app.command(context_settings=METHOD_SETTINGS, epilog=SETTINGS_HELP)(circuit)
 
 
 STOPPED = 130
@@ -121,17 +123,19 @@ def ask(
     with working("loading"):
         from locant import query
         from locant.recipes.ask import ask as ask_model
-        from locant.recipes.saved import refuse_other, save, summary
+        from locant.recipes.saved import RECIPE, refuse_other, save, summary
         from locant.reports import page
 
         if out_folder is not None:
-            refuse_other(out_folder)
+            refuse_other(out_folder, RECIPE)
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
     with working("locating"):
         expected = answer or lm.first_word(prompt, language)
         question = query(prompt, expected, relation=relation, language=language)
         asked = ask_model(lm, question, method=method, k=top, seed=seed, settings=settings)
-        place = save(asked, page(asked), out_folder or Path("locant-out") / _slug(prompt, expected, method, model))
+        place = save(
+            asked, page(asked), out_folder or own_folder(prompt, expected, method if method != "dai" else "", model)
+        )
     if as_json:
         print_json({**summary(asked), "page": str(place)})
     else:
@@ -216,13 +220,6 @@ def methods(
         print_json(rows)
     else:
         print_table(rows)
-
-
-def _slug(prompt: str, answer: str, method: str, model: str) -> str:
-    """A folder's name for a question."""
-    more = (method if method != "dai" else "", Path(model).name if model != "almanac" else "")
-    names = (prompt[:60], answer[:20], *more)
-    return "-".join(filter(None, (re.sub(r"\W+", "-", name.lower()).strip("-") for name in names))) or "question"
 
 
 def _print_asked(asked: Asked, place: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,3 +97,10 @@ def plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
+
+
+def own_folder(prompt: str, answer: str, method: str, model: str) -> Path:
+    """A folder for a prompt's page, where none was named."""
+    names = (prompt[:60], answer[:20], method, Path(model).name if model != "almanac" else "")
+    name = "-".join(filter(None, (re.sub(r"\W+", "-", name.lower()).strip("-") for name in names)))
+    return Path("locant-out") / (name or "question")

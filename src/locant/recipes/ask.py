@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from locant.attributions import attribute
 from locant.evaluations import Words, first_tokens, interval, measure, read_answers, relative_change, value_words
 from locant.evaluations.answers import Answers
 from locant.interventions import scale
+from locant.languages import UNSPACED
 from locant.models import LanguageModel
 from locant.recipes.data import can_be_asked
 from locant.selections import random_set, select
@@ -183,6 +185,18 @@ def relation_of(query: Query, known: Sequence[Query]) -> str:
     """The relation of a query that does not say: that of an almanac fact it speaks of; "" if there is none."""
     spoken_of = (one.relation for one in known if one.answer == query.answer and one.fact.subject in query.prompt)
     return next(spoken_of, "")
+
+
+def subject_in(prompt: str, language: str) -> str:
+    """The longest subject of the almanac's facts about the world that stands in a prompt; "" if there is none."""
+    if language not in almanac.LANGUAGES:
+        return ""
+    of_the_world = {one.name for one in almanac.relations() if one.kind == "factual"}
+    subjects = {one.fact.subject for one in almanac.queries(language=language) if one.relation in of_the_world}
+    # Whole words, where words are parted at all
+    border = "" if language in UNSPACED else r"\b"
+    there = [one for one in subjects if re.search(border + re.escape(one) + border, prompt)]
+    return max(there, key=len, default="")
 
 
 def own_answers(lm: LanguageModel, queries: Sequence[Query]) -> tuple[Query, ...]:

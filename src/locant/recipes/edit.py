@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ from locant.errors import BadQuery
 from locant.evaluations import interval, read_answers
 from locant.evaluations.answers import Answers
 from locant.interventions.editing import Note, edit
-from locant.languages import UNSPACED
 from locant.models import LanguageModel
 from locant.queries import edit_request
-from locant.recipes.ask import own_answers, relation_of, unrelated_queries
+from locant.recipes.ask import own_answers, relation_of, subject_in, unrelated_queries
 from locant.types import EditRequest, Interval, Provenance, Query, Setting
 
 BYSTANDERS = 60
@@ -91,7 +89,7 @@ def request_of(
         LocantError: the model says no word of its own after the prompt.
     """
     known = old or lm.first_word(prompt, language)
-    named = subject or _subject_in(prompt, language)
+    named = subject or subject_in(prompt, language)
     if not named:
         raise BadQuery(f"say which part of {prompt!r} is the subject, the words that name what the fact is about")
     if named not in prompt:
@@ -169,18 +167,6 @@ def _spared(asked: str, queries: Sequence[Query], before: Answers, after: Answer
     kept = (before.said == after.said).double()
     change = (after.log_probability - before.log_probability).exp() - 1
     return Spared(asked, interval(kept, facts), interval(change, facts))
-
-
-def _subject_in(prompt: str, language: str) -> str:
-    """The longest subject of the almanac's facts about the world that stands in a prompt; "" if there is none."""
-    if language not in almanac.LANGUAGES:
-        return ""
-    of_the_world = {one.name for one in almanac.relations() if one.kind == "factual"}
-    subjects = {one.fact.subject for one in almanac.queries(language=language) if one.relation in of_the_world}
-    # Whole words, where words are parted at all
-    border = "" if language in UNSPACED else r"\b"
-    there = [one for one in subjects if re.search(border + re.escape(one) + border, prompt)]
-    return max(there, key=len, default="")
 
 
 def _neighbours(lm: LanguageModel, request: EditRequest, count: int) -> tuple[Query, ...]:

@@ -12,6 +12,8 @@ from locant.errors import BadFile
 from locant.files import refuse_file, write_text, write_whole
 from locant.recipes.ask import Asked
 
+RECIPE = "ask"
+
 
 def summary(asked: Asked) -> dict[str, object]:
     """What was found, as plain data."""
@@ -74,17 +76,17 @@ def save(asked: Asked, page: str, folder: Path) -> Path:
     Raises:
         BadFile: the folder holds something else than a question, or cannot be written to.
     """
-    refuse_other(folder)
+    refuse_other(folder, RECIPE)
     write_whole(folder / "tables" / "neurons.parquet", neuron_table(asked).write_parquet)
     write_whole(folder / "tables" / "effects.parquet", effect_table(asked).write_parquet)
-    manifest = {"recipe": "ask", **asdict(asked.made_by), "query": asdict(asked.query), "status": "complete"}
+    manifest = {"recipe": RECIPE, **asdict(asked.made_by), "query": asdict(asked.query), "status": "complete"}
     place = write_text(folder / "page.html", page)
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return place
 
 
-def refuse_other(folder: Path) -> None:
-    """Refuse a place that is not a question's, nor empty.
+def refuse_other(folder: Path, recipe: str) -> None:
+    """Refuse a place that holds no page of this recipe, and is not empty.
 
     Raises:
         BadFile: it is a file, or a folder that holds something else.
@@ -97,5 +99,5 @@ def refuse_other(folder: Path) -> None:
         found = json.loads(manifest.read_text(encoding="utf-8")).get("recipe") if manifest.is_file() else None
     except (ValueError, AttributeError):
         found = None
-    if found != "ask":
-        raise BadFile(f"the folder {str(folder)!r} holds something else than a question's page; name another")
+    if found != recipe:
+        raise BadFile(f"the folder {str(folder)!r} holds something else than a page of locant {recipe}; name another")

@@ -93,6 +93,7 @@ class NodeReading:
 
     Attributes:
         role: as `mover` or `relation`; empty if it has none, or is no head.
+        confirmed: ablating it does what the role says.
         subject, relation: attention to the subject's tokens, and to the others but the first.
         tokens: the highest first.
         rank: of the answer, 1 the highest.
@@ -104,6 +105,7 @@ class NodeReading:
     relation: float | None = None
     tokens: tuple[str, ...] = ()
     rank: int | None = None
+    confirmed: bool = False
 
 
 @dataclass(frozen=True)

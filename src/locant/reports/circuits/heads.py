@@ -30,7 +30,7 @@ def roles_block(traced: Traced) -> Block:
     rows = [
         [
             escape(one.node),
-            escape(one.role),
+            escape(f"{one.role}, confirmed" if one.confirmed else one.role),
             *([_mass(one.subject), _mass(one.relation)] if attention else []),
             "" if one.rank is None else count(one.rank),
             chips(one.tokens[:_WORDS]),
@@ -41,7 +41,7 @@ def roles_block(traced: Traced) -> Block:
     tall = " tall" if len(rows) > 24 else ""
     body = f'<div class="scroll{tall}">{table(head, rows, numbers)}</div>'
     heading = f"Heads by what they do: {said}" if said else "What the circuit’s nodes write"
-    return Block(heading, body + caption(_said(attention)))
+    return Block(heading, body + caption(_said(attention, bool(roles))))
 
 
 def patterns_block(traced: Traced) -> Block:
@@ -73,15 +73,21 @@ def _mass(weight: float | None) -> str:
     return "" if weight is None else share(weight)
 
 
-def _said(attention: bool) -> str:
+def _said(attention: bool, roles: bool) -> str:
     attended = (
         " To the subject and to the relation: attention from where the answer is predicted, to the subject’s tokens "
         "and to all others but the first, where heads leave what they have no use for."
         if attention
         else ""
     )
+    told = (
+        " Roles are told by attention and by what is written, on the same prompt about other subjects; confirmed are "
+        "those that ablation bears out."
+        if roles
+        else ""
+    )
     return (
         "Writes: the tokens that a node’s output raises most where the answer is predicted, read through the "
-        f"unembedding; rank: that of the answer’s first token among all.{attended} One prompt, no interval. ␣ ↵ ⇥ "
-        "stand for white space, ∅ for a token of nothing else."
+        f"unembedding; rank: that of the answer’s first token among all.{attended}{told} One prompt, no interval. ␣ ↵ "
+        "⇥ stand for white space, ∅ for a token of nothing else."
     )

@@ -1,0 +1,141 @@
+"""The command that finds the circuit of one prompt's answer, and the page that shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from locant.cli.settings import settings_from
+from locant.cli.shared import (
+    DebugOption,
+    DeviceMapOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    RemoteOption,
+    RevisionOption,
+    SeedOption,
+    load_model,
+    out,
+    own_folder,
+    plain,
+    print_json,
+    working,
+)
+from locant.errors import LocantError
+from locant.languages import gap
+
+if TYPE_CHECKING:
+    from locant.recipes.traced import Standing, Traced
+
+
+def circuit(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="Text that ends where the answer begins.")],
+    answer: Annotated[str | None, typer.Option(help="The expected answer (the model's own first word).")] = None,
+    counterfactual: Annotated[
+        str | None, typer.Option(help="The prompt about another subject, in as many tokens (found, if it can be).")
+    ] = None,
+    other: Annotated[str | None, typer.Option(help="The answer to that (the model's own first word).")] = None,
+    subject: Annotated[str, typer.Option(help="What the prompt is about (found, if the almanac knows it).")] = "",
+    relation: Annotated[str, typer.Option(help="Of the fact.")] = "",
+    language: Annotated[str, typer.Option(help="Of the prompt.")] = "en",
+    model: ModelOption = "almanac",
+    method: Annotated[str, typer.Option(help="That scores edges: see 'locant methods --edges'.")] = "eap_ig",
+    metric: Annotated[str, typer.Option(help="That scores are of.")] = "logit_difference",
+    ablation: Annotated[str, typer.Option(help="What stands in where edges are cut.")] = "counterfactual",
+    edges: Annotated[int | None, typer.Option(min=1, help="Of the circuit, at most (5%, at most 300).")] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="Heads read once for query, key and value.")] = False,
+    rule: Annotated[str, typer.Option(help="How the circuit is chosen: greedy or top.")] = "greedy",
+    by: Annotated[str, typer.Option(help="Scores count: absolute or signed.")] = "absolute",
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for the page (locant-out/...).")] = None,
+    seed: SeedOption = 0,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    device_map: DeviceMapOption = None,
+    revision: RevisionOption = None,
+    trust_remote_code: RemoteOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """One prompt: the heads, MLPs and edges that say its answer, what they are worth alone, and a page."""
+    if not prompt.strip():
+        raise LocantError("the prompt is empty")
+    with working("loading"):
+        from locant import query
+        from locant.attributions.edges import METHODS
+        from locant.recipes.ask import subject_in
+        from locant.recipes.circuit import trace_circuit
+        from locant.recipes.plans import refuse_other as refuse_unknown
+        from locant.recipes.saved import refuse_other
+        from locant.recipes.saved_circuit import RECIPE, save_traced, summary
+        from locant.reports.circuits import circuit_page
+
+        refuse_unknown("method for edges", method, METHODS)
+        settings = settings_from(method, METHODS[method], context.args, seed)
+        if out_folder is not None:
+            refuse_other(out_folder, RECIPE)
+        lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
+    with working("tracing"):
+        expected = answer or lm.first_word(prompt, language)
+        named = subject or subject_in(prompt, language)
+        asked = query(prompt, expected, subject=named, relation=relation, language=language)
+        against = None
+        if counterfactual is not None:
+            against = query(counterfactual, other or lm.first_word(counterfactual, language), language=language)
+        traced = trace_circuit(
+            lm,
+            asked,
+            against,
+            method=method,
+            metric=metric,
+            ablation=ablation,
+            edges=edges,
+            rule=rule,
+            by=by,
+            split=not merged,
+            seed=seed,
+            settings=settings,
+        )
+        folder = out_folder or own_folder(prompt, expected, RECIPE, model)
+        place = save_traced(traced, circuit_page(traced), folder)
+    if as_json:
+        print_json({**summary(traced), "page": str(place)})
+    else:
+        _print(traced, place)
+
+
+def _print(traced: Traced, place: Path) -> None:
+    """What the circuit is, what it is worth, and where the page is."""
+    from rich.table import Table
+
+    query, made, standings = traced.query, traced.circuit, traced.standings
+    said = f"[bold]{plain(query.prompt + gap(query.language))}[cyan]{plain(query.answer)}[/][/]"
+    out.print(f"{said}   {plain(traced.model)}", highlight=False)
+    if traced.counterfactual is not None:
+        against = traced.counterfactual
+        out.print(f"against: {plain(against.prompt + gap(query.language) + against.answer)}", highlight=False)
+    out.print(
+        f"\n{len(made)} of {int(made.graph.edges.sum()):,} edges between {len(made.nodes)} nodes keep "
+        f"{traced.faithfulness.share:.0%} of the {plain(traced.faithfulness.metric.replace('_', ' '))}\n",
+        highlight=False,
+    )
+    kept = Table("edges kept", "P(answer)", "rank", box=None, pad_edge=False)
+    rows: list[tuple[str, Standing | None]] = [
+        ("all: the model", standings.model),
+        ("the circuit alone", standings.circuit),
+        ("all but the circuit", standings.complement),
+        ("none", standings.empty),
+    ]
+    for name, one in rows:
+        if one is not None:
+            kept.add_row(name, f"{one.probability:.3g}", f"{one.rank:,}")
+    if standings.random:
+        mean = sum(one.probability for one in standings.random) / len(standings.random)
+        kept.add_row(f"random, as many, mean of {len(standings.random)}", f"{mean:.3g}", "")
+    out.print(kept)
+    strongest = ", ".join(made.edges[:5])
+    out.print(f"\nStrongest: {strongest}\n\nPage: {place}", soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,262 @@
+"""One prompt: the circuit that says its answer, what that is worth, and what its parts do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from locant import almanac
+from locant.attributions.edges import METHODS, METRICS, Pair, swapped_pairs
+from locant.errors import BadQuery, LocantError, UnknownName
+from locant.evaluations.circuits import (
+    CircuitReadings,
+    answer_patterns,
+    first_sites,
+    head_measures,
+    head_roles,
+    masses,
+    read_circuits,
+    read_nodes,
+    read_stream,
+    subject_ids,
+    written,
+)
+from locant.models import LanguageModel
+from locant.models.graph import Graph
+from locant.models.graph_of import graph_of
+from locant.recipes.ask import own_answers
+from locant.recipes.traced import (
+    Faithfulness,
+    HeadPattern,
+    LayerCurve,
+    NodeReading,
+    Standing,
+    Standings,
+    Traced,
+)
+from locant.selections.circuits import Circuit, choose, random_circuit
+from locant.types import Query, Setting
+
+SHARE, MOST = 0.05, 300
+"""Of the graph's edges a circuit has this share, but not more than can be looked at."""
+DRAWS = 20
+"""Random circuits beside the one found."""
+PEERS = 24
+"""Subjects in whose place a prompt is read to tell heads' roles."""
+PATTERNS = 8
+"""Heads whose attention is shown: those that send most."""
+WORDS = 5
+"""Tokens that each node is shown to write."""
+UNITS = {"logit_difference": "logits", "log_probability": "nats", "kl": "nats"}
+
+
+def trace_circuit(
+    lm: LanguageModel,
+    query: Query,
+    other: Query | None = None,
+    *,
+    method: str = "eap_ig",
+    metric: str = "logit_difference",
+    ablation: str = "counterfactual",
+    edges: int | None = None,
+    rule: str = "greedy",
+    by: str = "absolute",
+    split: bool = True,
+    seed: int = 0,
+    settings: Mapping[str, Setting] | None = None,
+) -> Traced:
+    """Find the circuit of one query's answer, run it and its controls, and read its nodes.
+
+    Roles of heads are told from the same prompt about other subjects, where the almanac knows the query's subject.
+
+    Args:
+        other: the counterfactual: in as many tokens, with another answer. None looks for one (`counterfactual_to`).
+        method: that scores edges; `settings` are its own.
+        edges: that the circuit has at most; None for `SHARE` of the graph's, and not more than `MOST`.
+        rule, by: as for `choose`.
+        split: queries, keys and values of a head are receivers of their own.
+
+    Raises:
+        BadQuery: there is no counterfactual, or the two differ in length or say the same.
+        LocantError: the model has no graph.
+        UnknownName: no such method, metric, ablation, rule or strength.
+    """
+    if method not in METHODS:
+        raise UnknownName(f"no method {method!r} for edges; there are {', '.join(METHODS)}")
+    if metric not in METRICS:
+        raise UnknownName(f"no metric {metric!r}; there are {', '.join(METRICS)}")
+    graph = graph_of(lm, split=split)
+    pair = Pair(query, other or counterfactual_to(lm, query))
+    _refuse_unlike(lm, pair)
+    scores = METHODS[method](lm, graph, [pair], metric=metric, ablation=ablation, **(settings or {}))
+    size = edges or min(MOST, round(SHARE * int(graph.edges.sum())))
+    circuit = choose(scores, size, rule=rule, by=by)
+    recipe: dict[str, Setting] = {**scores.made_by.settings, "method": method, "edges": size, "rule": rule, "by": by}
+    made_by = lm.provenance("circuit", {**recipe, "random_circuits": DRAWS}, seed, (circuit.made_by.digest(),))
+    worth, standings = _worth(lm, pair, circuit, metric, ablation, seed)
+    return Traced(
+        query=query,
+        counterfactual=pair.other if ablation == "counterfactual" else None,
+        model=lm.name,
+        circuit=circuit,
+        faithfulness=worth,
+        standings=standings,
+        made_by=made_by,
+        top_answers=tuple(lm.top_answers(query.prompt, 8, query.language)),
+        curve=_curve(lm, graph, query),
+        tokens=tuple(lm.text_of([token]) for token in lm.tokens(query).prompt),
+        patterns=_patterns(lm, query, circuit),
+        readings=_readings(lm, query, circuit, seed),
+    )
+
+
+def counterfactual_to(lm: LanguageModel, query: Query) -> Query:
+    """The same prompt about another subject of the almanac, in as many tokens, with the model's own answer.
+
+    Raises:
+        BadQuery: the fact has no subject, the almanac does not know it, or no other subject fits.
+    """
+    own = lm.tokens(query)
+    for one in own_answers(lm, _about_others(lm, query)):
+        if lm.tokens(one).answers[0][0] != own.answers[0][0]:
+            return one
+    raise BadQuery(
+        f"no counterfactual was found for {query.prompt!r}: give one, the same prompt about another subject, in as "
+        "many tokens, with another answer"
+    )
+
+
+def _about_others(lm: LanguageModel, query: Query) -> list[Query]:
+    """The prompt about other subjects that the almanac knows in the same relations, in as many tokens."""
+    subject, language = query.fact.subject, query.language
+    if not subject or subject not in query.prompt or language not in almanac.LANGUAGES:
+        return []
+    facts = {one.fact.uid: one.fact for one in almanac.queries(language=language)}.values()
+    relations = {one.relation for one in facts if one.subject == subject}
+    # Of several relations the one asked for first: its subjects are most alike
+    order = sorted(relations, key=lambda name: name != query.relation)
+    names = dict.fromkeys(one.subject for name in order for one in facts if one.relation == name)
+    length = len(lm.tokens(query).prompt)
+    found = []
+    for name in names:
+        asked = replace(
+            query,
+            uid=f"{query.uid}/{name}",
+            fact=replace(query.fact, uid=f"{query.fact.uid}/{name}", subject=name, object=""),
+            prompt=query.prompt.replace(subject, name),
+            alternatives=(),
+        )
+        if name != subject and len(lm.tokens(asked).prompt) == length:
+            found.append(asked)
+    return found
+
+
+def _refuse_unlike(lm: LanguageModel, pair: Pair) -> None:
+    mine, its = lm.tokens(pair.query), lm.tokens(pair.other)
+    if len(mine.prompt) != len(its.prompt):
+        raise BadQuery(
+            f"the counterfactual {pair.other.prompt!r} has {len(its.prompt)} tokens and {pair.query.prompt!r} has "
+            f"{len(mine.prompt)}: both need as many"
+        )
+    if mine.answers[0][0] == its.answers[0][0]:
+        raise BadQuery(
+            f"{pair.query.answer!r} and {pair.other.answer!r}, the answer to the counterfactual, begin with the same "
+            "token: give one with another answer"
+        )
+
+
+def _worth(
+    lm: LanguageModel, pair: Pair, circuit: Circuit, metric: str, ablation: str, seed: int
+) -> tuple[Faithfulness, Standings]:
+    """What the circuit keeps, beside all edges, none, all others, and random circuits."""
+    graph = circuit.graph
+    random = [random_circuit(circuit, draw).keep for draw in range(seed * DRAWS, (seed + 1) * DRAWS)]
+    keeps = [graph.edges, circuit.keep, circuit.complement().keep, torch.zeros_like(graph.edges), *random]
+    metrics = tuple(dict.fromkeys([metric, "log_probability"]))
+    found = read_circuits(lm, graph, [pair], torch.stack(keeps), ablation=ablation, metrics=metrics)
+    model, own, complement, empty, *others = _standings(found)
+    values = found.metrics[metric][0].tolist()
+    worth = Faithfulness(metric, UNITS[metric], values[0], values[1], values[3])
+    return worth, Standings(model, own, complement, empty, tuple(others))
+
+
+def _standings(found: CircuitReadings) -> list[Standing]:
+    probabilities = found.metrics["log_probability"][0].exp().tolist()
+    return [Standing(p, rank + 1) for p, rank in zip(probabilities, found.rank[0].tolist(), strict=True)]
+
+
+def _curve(lm: LanguageModel, graph: Graph, query: Query) -> LayerCurve:
+    """How the answer's first token, and the subject's that stands highest, come up by layer."""
+    answer = torch.tensor([[lm.tokens(query).answers[0][0]]])
+    named = bool(query.fact.subject) and query.fact.subject in query.prompt
+    tokens = torch.cat([answer, subject_ids(lm, [query])], dim=1) if named else answer
+    found = read_stream(lm, written(lm, graph, first_sites(lm, [query])), tokens)
+
+    def standings(ranks: torch.Tensor, probabilities: torch.Tensor) -> tuple[Standing, ...]:
+        return tuple(Standing(p, rank + 1) for p, rank in zip(probabilities.tolist(), ranks.tolist(), strict=True))
+
+    rank, probability = found.rank[0], found.probability[0]
+    own = standings(rank[:, 0], probability[:, 0])
+    if not named:
+        return LayerCurve(found.points, own)
+    return LayerCurve(found.points, own, standings(rank[:, 1:].amin(dim=1), probability[:, 1:].amax(dim=1)))
+
+
+def _patterns(lm: LanguageModel, query: Query, circuit: Circuit) -> tuple[HeadPattern, ...]:
+    """Where the heads of the circuit look whose edges have the highest scores together."""
+    sent = (circuit.scores.abs() * circuit.keep).sum(dim=1)
+    heads = sorted(_heads(circuit), key=lambda name: -float(sent[circuit.graph.sender(name)]))[:PATTERNS]
+    weights = answer_patterns(lm, [query]).weights[0]
+    return tuple(HeadPattern(name, tuple(weights[_place(name)].tolist())) for name in heads)
+
+
+def _readings(lm: LanguageModel, query: Query, circuit: Circuit, seed: int) -> tuple[NodeReading, ...]:
+    """What each node of the circuit writes, and where its heads look."""
+    answer = torch.tensor([[lm.tokens(query).answers[0][0]]])
+    read = read_nodes(lm, written(lm, circuit.graph, first_sites(lm, [query])), answer, k=WORDS)
+    named = bool(query.fact.subject) and query.fact.subject in query.prompt
+    looks = masses(lm, answer_patterns(lm, [query])) if named else None
+    roles = _roles(lm, query, circuit.graph, seed)
+    found = []
+    for node in (one for one in circuit.nodes if one != "output"):
+        at = circuit.graph.sender(node)
+        place = _place(node) if node.startswith("a") else None
+        found.append(
+            NodeReading(
+                node,
+                role=roles[node][0] if node in roles else "",
+                confirmed=node in roles and roles[node][1],
+                subject=float(looks.subject[0][place]) if looks and place else None,
+                relation=float(looks.relation[0][place]) if looks and place else None,
+                tokens=tuple(lm.text_of([token]) for token in read.top[0, at].tolist()),
+                rank=int(read.rank[0, at, 0]) + 1,
+            )
+        )
+    return tuple(found)
+
+
+def _roles(lm: LanguageModel, query: Query, graph: Graph, seed: int) -> dict[str, tuple[str, bool]]:
+    """Roles of heads and whether they are confirmed, told on this prompt about other subjects where there are any."""
+    alike = own_answers(lm, _about_others(lm, query)[:PEERS])
+    try:
+        found = head_roles(head_measures(lm, graph, swapped_pairs(lm, [query, *alike]), seed=seed), seed=seed)
+    except LocantError:
+        return {}
+    return {
+        f"a{layer}.h{head}": (role, bool(found.confirmed[layer, head]))
+        for layer, row in enumerate(found.roles)
+        for head, role in enumerate(row)
+        if role != "none"
+    }
+
+
+def _heads(circuit: Circuit) -> Sequence[str]:
+    return [name for name in circuit.nodes if name.startswith("a")]
+
+
+def _place(name: str) -> tuple[int, int]:
+    """The layer and the number of a head, by its name."""
+    layer, _, head = name.removeprefix("a").partition(".h")
+    return int(layer), int(head)

@@ -1,0 +1,166 @@
+"""One prompt's circuit: its counterfactual, what it is worth beside its controls, and what its nodes do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+import locant
+from commands import Command, in_process
+from families import tiny
+from locant.attributions.edges import Pair, lay_out_pairs
+from locant.attributions.edges.ablations import ablation_of
+from locant.errors import BadFile, BadQuery, UnknownName
+from locant.models import LanguageModel
+from locant.models.circuit_run import CircuitRun
+from locant.recipes.circuit import counterfactual_to, trace_circuit
+from locant.recipes.saved_circuit import save_traced
+from locant.recipes.traced import Traced
+from locant.selections.circuits import load_circuit
+from locant.types import Query
+
+FRANCE = "The capital of France is"
+
+
+def france(subject: str = "France") -> Query:
+    return locant.query(FRANCE, "Paris", subject=subject)
+
+
+@pytest.fixture(scope="module")
+def traced() -> Traced:
+    return trace_circuit(locant.load("almanac"), france(), edges=60)
+
+
+@pytest.fixture
+def locant_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return in_process(monkeypatch, capsys)
+
+
+def test_a_counterfactual_is_the_prompt_about_another_subject_in_as_many_tokens(almanac_lm: LanguageModel) -> None:
+    other = counterfactual_to(almanac_lm, france())
+    assert other.prompt == FRANCE.replace("France", other.fact.subject) and other.fact.subject != "France"
+    assert len(almanac_lm.tokens(other).prompt) == len(almanac_lm.tokens(france()).prompt)
+    assert almanac_lm.first_word(other.prompt) == other.answer != "Paris"
+
+
+@pytest.mark.parametrize(
+    ("query", "other", "said"),
+    [
+        (france(subject=""), None, "no counterfactual was found"),
+        (france(), locant.query("The capital of the United Kingdom is", "London"), "both need as many"),
+        (france(), locant.query("The capital of Italy is", "Paris"), "another answer"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_sentence(
+    almanac_lm: LanguageModel, query: Query, other: Query | None, said: str
+) -> None:
+    with pytest.raises(BadQuery, match=said):
+        trace_circuit(almanac_lm, query, other)
+
+
+def test_a_method_or_metric_that_is_none_is_refused_with_those_there_are(almanac_lm: LanguageModel) -> None:
+    with pytest.raises(UnknownName, match="eap_ig"):
+        trace_circuit(almanac_lm, france(), method="magic")
+    with pytest.raises(UnknownName, match="logit_difference"):
+        trace_circuit(almanac_lm, france(), metric="magic")
+
+
+def test_the_answer_stands_in_each_part_as_when_that_part_is_run_by_hand(
+    traced: Traced, almanac_lm: LanguageModel
+) -> None:
+    graph, other = traced.circuit.graph, traced.counterfactual
+    assert other is not None
+    pair = Pair(traced.query, other)
+    sites = lay_out_pairs(almanac_lm, [pair])
+    run = CircuitRun(almanac_lm, graph, sites.clean, ablation_of("counterfactual", almanac_lm, graph, [pair])(sites))
+    answer, foil = (almanac_lm.tokens(one).answers[0][0] for one in (traced.query, other))
+    metrics = []
+    for keep, standing in (
+        (graph.edges, traced.standings.model),
+        (traced.circuit.keep, traced.standings.circuit),
+        (graph.edges & ~traced.circuit.keep, traced.standings.complement),
+        (torch.zeros_like(graph.edges), traced.standings.empty),
+    ):
+        logits = run.logits(keep)[0, 0]
+        assert standing is not None
+        assert standing.probability == pytest.approx(float(logits.softmax(0)[answer]), rel=1e-4)
+        assert standing.rank == 1 + int((logits > logits[answer]).sum())
+        metrics.append(float(logits[answer] - logits[foil]))
+    whole, own, _, empty = metrics
+    assert traced.faithfulness.share == pytest.approx((own - empty) / (whole - empty), rel=1e-4)
+
+
+def test_the_circuit_of_a_known_fact_keeps_it_and_the_rest_of_the_model_does_not(traced: Traced) -> None:
+    standings = traced.standings
+    assert len(traced.circuit) <= 60 and standings.circuit.rank == 1 and standings.circuit.probability > 0.9
+    assert standings.complement is not None and standings.complement.probability < 0.01
+    mean = sum(one.probability for one in standings.random) / len(standings.random)
+    assert len(standings.random) == 20 and mean < standings.circuit.probability - 0.2
+
+
+def test_every_node_is_read_and_heads_look_somewhere(traced: Traced) -> None:
+    nodes = [one for one in traced.circuit.nodes if one != "output"]
+    assert [one.node for one in traced.readings] == nodes
+    for one in traced.readings:
+        if one.node.startswith("a"):
+            assert one.subject is not None and one.relation is not None
+            assert 0 <= one.subject + one.relation <= 1 + 1e-5
+    for pattern in traced.patterns:
+        assert pattern.head in nodes and sum(pattern.weights) == pytest.approx(1, abs=1e-4)
+        assert len(pattern.weights) == len(traced.tokens)
+    assert traced.curve is not None
+    assert traced.curve.answer[-1].probability == pytest.approx(traced.standings.model.probability, rel=1e-3)
+
+
+def test_a_model_that_knows_nothing_has_a_circuit_too() -> None:
+    lm = tiny("gpt2")
+    query = locant.query("w1 w2 w3", "w4")
+    traced = trace_circuit(lm, query, locant.query("w1 w2 w5", "w6"), edges=5)
+    assert len(traced.circuit) <= 5 and not any(one.role for one in traced.readings)
+
+
+def test_a_folder_holds_the_circuit_in_every_form_and_nothing_elses(traced: Traced, tmp_path: Path) -> None:
+    place = save_traced(traced, "<p>page</p>", tmp_path / "own")
+    assert place.read_text() == "<p>page</p>"
+    for ending in (".json", ".safetensors"):
+        found = load_circuit(tmp_path / "own" / f"circuit{ending}")
+        assert bool((found.keep == traced.circuit.keep).all()) and found.graph == traced.circuit.graph
+    edges = pl.read_parquet(tmp_path / "own" / "tables" / "edges.parquet")
+    named = [f"{sender}->{receiver}" for sender, receiver in zip(edges["sender"], edges["receiver"], strict=True)]
+    assert tuple(named) == traced.circuit.edges and edges["score"].abs().is_sorted(descending=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(BadFile, match="something else"):
+        save_traced(traced, "<p>page</p>", tmp_path / "other")
+
+
+def test_the_command_says_what_the_circuit_is_worth_and_writes_its_page(locant_: Command, tmp_path: Path) -> None:
+    ran = locant_("circuit", FRANCE, "--answer", "Paris", "--edges", "40", "--json")
+    found = json.loads(ran.out)
+    assert ran.code == 0 and found["edges"] <= 40 and found["kept"]["circuit"]["rank"] == 1
+    assert found["counterfactual"]["answer"] != "Paris" and len(found["random"]) == 20
+    page = (tmp_path / found["page"]).read_text(encoding="utf-8")
+    assert "Paris" in page and found["strongest"][0]["sender"] in page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("  ",), "the prompt is empty"),
+        ((FRANCE, "--method", "magic"), "no method for edges 'magic'"),
+        ((FRANCE, "--counterfactual", "The capital of the United Kingdom is"), "both need as many"),
+        ((FRANCE, "--ablation", "magic"), "no ablation 'magic'"),
+        (("Zyxw is", "--answer", "Paris"), "no counterfactual was found"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    locant_: Command, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    ran = locant_("circuit", *words)
+    assert ran.code == 1 and said in ran.err and len(ran.err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
