@@ -67,6 +67,7 @@ def circuit(
     with working("loading"):
         from locant import query
         from locant.attributions.edges import METHODS
+        from locant.models.graph_of import graph_of
         from locant.recipes.ask import subject_in
         from locant.recipes.circuit import trace_circuit
         from locant.recipes.plans import refuse_other as refuse_unknown
@@ -79,6 +80,7 @@ def circuit(
         if out_folder is not None:
             refuse_other(out_folder, RECIPE)
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
+        graph_of(lm, split=not merged)  # refuses a model that has none before anything is asked of it
     with working("tracing"):
         expected = answer or lm.first_word(prompt, language)
         named = subject or subject_in(prompt, language)

@@ -41,7 +41,7 @@ def run(
     by: Annotated[str, typer.Option(help="Scores count: absolute or signed.")] = "absolute",
     share: Annotated[float, typer.Option(help="Of all edges, that a relation's circuit has at most.")] = 0.05,
     k: Annotated[int, typer.Option(min=1, help="Of Hit@k.")] = 10,
-    exact: Annotated[int, typer.Option(min=0, help="Pairs on which every edge is cut, as a reference.")] = 8,
+    exact: Annotated[int, typer.Option(min=0, help="Pairs on which every edge is cut, as a reference.")] = 4,
     edits: Annotated[int, typer.Option(min=0, help="Facts edited, with circuits before and after.")] = 8,
     hallucinations: Annotated[int, typer.Option(min=0, help="Queries got wrong, and as many got right.")] = 40,
     demonstrations: Annotated[int, typer.Option(min=0, help="Facts of each half asked after an example.")] = 24,

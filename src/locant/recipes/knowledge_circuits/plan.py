@@ -51,7 +51,7 @@ class Plan:
     shares: tuple[float, ...] = SHARES
     k: int = 10
     random_circuits: int = 5
-    exact: int = 8
+    exact: int = 4
     edits: int = 8
     hallucinations: int = 40
     demonstrations: int = 24

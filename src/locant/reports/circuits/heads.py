@@ -88,6 +88,6 @@ def _said(attention: bool, roles: bool) -> str:
     )
     return (
         "Writes: the tokens that a node’s output raises most where the answer is predicted, read through the "
-        f"unembedding; rank: that of the answer’s first token among all.{attended}{told} One prompt, no interval. ␣ ↵ "
-        "⇥ stand for white space, ∅ for a token of nothing else."
+        f"unembedding; rank: that of the answer’s first token among all.{attended}{told} One prompt, no interval. ␣ "
+        "↵ ⇥ stand for white space, ∅ for a token of nothing else."
     )
