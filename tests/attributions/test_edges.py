@@ -7,7 +7,17 @@ import torch
 
 import locant
 from families import tiny
-from locant.attributions.edges import METRICS, Pair, eap, eap_ig, exact, lay_out_pairs, swapped_pairs
+from locant.attributions.edges import (
+    CUT_RULES,
+    METHODS,
+    METRICS,
+    Pair,
+    acdc,
+    eap_ig_activations,
+    lay_out_pairs,
+    relp,
+    swapped_pairs,
+)
 from locant.attributions.edges.pairs import batches
 from locant.errors import LocantError, UnknownName
 from locant.models import LanguageModel, graph_of, hooks
@@ -92,7 +102,7 @@ def test_batches_hold_every_pair_once_within_the_budget() -> None:
 def test_names_that_do_not_exist_are_refused(wrong: dict[str, str]) -> None:
     lm = tiny("gpt2")
     pairs = swapped_pairs(lm, [asked("w1 w2", "w3"), asked("w4 w2", "w5")])
-    for method in (eap, eap_ig, exact):
+    for method in (*METHODS.values(), acdc):
         with pytest.raises(UnknownName, match=f"no {next(iter(wrong))} '{next(iter(wrong.values()))}'; there are"):
             method(lm, graph_of(lm), pairs, **wrong)
 
@@ -108,7 +118,7 @@ def left_on(lm: LanguageModel) -> list[object]:
 
 
 @pytest.mark.parametrize("expanded", [False, True])
-@pytest.mark.parametrize("method", [eap, eap_ig, exact])
+@pytest.mark.parametrize("method", [*METHODS.values(), acdc])
 def test_nothing_stays_on_the_model_even_when_a_pass_fails(
     method: object, expanded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,3 +140,63 @@ def test_nothing_stays_on_the_model_even_when_a_pass_fails(
         assert left_on(lm) != before
         raise RuntimeError
     assert left_on(lm) == before
+
+
+def two_pairs(lm: LanguageModel) -> list[Pair]:
+    return swapped_pairs(lm, [asked("w1 w2", "w3"), asked("w4 w2", "w5")])
+
+
+def test_a_rule_that_does_not_exist_is_refused() -> None:
+    lm = tiny("gpt2")
+    with pytest.raises(UnknownName, match="no rule 'loose'; there are corrected, released, published"):
+        acdc(lm, graph_of(lm), two_pairs(lm), rule="loose")
+
+
+def test_a_circuit_found_is_smaller_the_more_may_be_lost_and_has_no_edges_into_what_nobody_reads() -> None:
+    lm = tiny("llama")
+    graph, pairs = graph_of(lm), two_pairs(lm)
+    found = [acdc(lm, graph, pairs, threshold=threshold) for threshold in (1e-9, 0.01, 1e9)]
+    sizes = [int(one.keep.sum()) for one in found]
+    assert sizes[0] > sizes[1] > sizes[2] == 0
+    for one in found:
+        unread = ~(graph.feeds.int() @ one.keep.any(dim=1).int()).bool()
+        assert not one.keep[:, : graph.output][:, unread[: graph.output]].any()
+    middle = found[1]
+    # What was tested was kept if it lost, or gained, as much as that
+    assert bool(((middle.values.abs() >= 0.01) == middle.keep)[middle.tested].all())
+    assert not middle.values[~middle.tested].any()
+    assert middle.rows >= int(middle.tested.sum()) and middle.made_by.settings["metric"] == "kl"
+
+
+@pytest.mark.parametrize("rule", CUT_RULES)
+def test_a_small_memory_budget_finds_the_same_circuit(rule: str) -> None:
+    lm = tiny("gpt2", torch.float64)
+    graph, pairs = graph_of(lm, split=False), two_pairs(lm)
+    few, many = (acdc(lm, graph, pairs, threshold=0.005, rule=rule, memory=memory) for memory in (1, 1 << 30))
+    assert bool((few.keep == many.keep).all()) and few.rows == many.rows
+
+
+def test_released_positions_divide_what_is_lost() -> None:
+    lm = tiny("gpt2", torch.float64)
+    graph, pairs = graph_of(lm), two_pairs(lm)
+    values = acdc(lm, graph, pairs, threshold=-1e9, rule="released").values
+    # Nothing is cut: every edge is tested in the full graph
+    lost = METHODS["exact"](lm, graph, pairs, metric="log_probability", ablation="zero").values
+    assert torch.allclose(values, lost / 2, atol=1e-6)
+
+
+def test_relevance_goes_through_values_and_not_through_queries_and_keys() -> None:
+    lm = tiny("qwen3")
+    graph = graph_of(lm)
+    scores = relp(lm, graph, two_pairs(lm)).values
+    for layer in range(graph.layers):
+        assert not scores[:, graph.part_receivers(layer, "q")].any()
+        assert not scores[:, graph.part_receivers(layer, "k")].any()
+        assert scores[:, graph.part_receivers(layer, "v")].any()
+
+
+def test_paths_of_activations_are_recorded_with_their_settings() -> None:
+    lm = tiny("gpt2")
+    found = eap_ig_activations(lm, graph_of(lm), two_pairs(lm), steps=2, released=True)
+    assert found.made_by.method == "eap_ig_activations"
+    assert (found.made_by.settings["steps"], found.made_by.settings["released"]) == (2, True)

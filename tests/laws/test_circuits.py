@@ -114,6 +114,41 @@ def test_starting_from_another_circuit_runs_only_the_layers_where_they_differ() 
         assert ran == expected, cut
 
 
+@pytest.mark.parametrize("expanded", [False, True])
+def test_rows_near_a_sparse_circuit_say_what_each_says_alone(served: str, expanded: bool) -> None:
+    lm = tiny(served)
+    if expanded and lm.config.model_type == "stablelm":
+        pytest.skip("its keys have norms of their own")
+    graph = graph_of(lm, expanded=expanded)
+    run = counterfactual(lm, graph)
+    (sparse,) = circuits(graph, 0.15)
+    whole = run.passed(graph.edges)
+    base = run.passed(sparse, whole)
+    for sender, receiver in graph.edges.nonzero()[::7].tolist():
+        row = sparse.clone()
+        row[sender, receiver] ^= True
+        assert gap(run.logits(row, base), run.logits(row)) < 1e-5, graph.edge_name(sender, receiver)
+    both = torch.stack([row, sparse])
+    assert gap(run.logits(both, base), run.logits(both)) < 1e-5
+
+
+def test_only_what_reads_something_else_runs_again() -> None:
+    lm = tiny("llama")
+    graph = graph_of(lm)
+    run = counterfactual(lm, graph)
+    kept = graph.keeping(["input->a0.h0.v", "a0.h0->output", "a0.h0->m1", "m1->output", "input->m0", "m0->m2"])
+    base = run.passed(kept)
+    ran: list[str] = []
+    # Of the first block: its MLP is nobody's who is read; the third's own is read by nobody
+    names = ["m0", "m1", "m2"]
+    with hooks.watching_outputs(lm.downs, lambda layer, _: ran.append(names[layer])):
+        run.logits(kept & ~graph.keeping(["input->a0.h0.v"]), base)
+        assert ran == ["m1"]
+        ran.clear()
+        run.logits(kept & ~graph.keeping(["input->m0"]), base)
+        assert ran == ["m0"]
+
+
 def test_cutting_all_that_a_node_reads_is_patching_the_node(served: str) -> None:
     lm = tiny(served)
     graph = graph_of(lm)

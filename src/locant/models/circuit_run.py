@@ -3,7 +3,7 @@
     run = CircuitRun(lm, graph, sites, ablated)
     run.logits(kept)                                    # one circuit
     whole = run.passed(graph.edges)
-    run.logits(all_but_one_edge, whole)                 # many, each from the first layer where it differs
+    run.logits(all_but_one_edge, whole)                 # many: only what reads something else is run again
 
 A receiver reads the ablated residual plus, over its kept edges, what the sender writes now minus what it writes
 ablated. It is the model's own blocks that run: a block is given what most of its receivers read, and where a head
@@ -55,6 +55,14 @@ class Passed:
     streams: list[Float[Tensor, "sequence row position hidden"]]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Of a layer, what is not run again: what its heads give the output projection, and what its MLP adds."""
+
+    heads: Float[Tensor, "#sequence one #position wide"] | None = None
+    mlp: Float[Tensor, "#sequence one #position hidden"] | None = None
+
+
 class CircuitRun:
     """A batch of prompts with what senders write when ablated, on which any circuit of a graph is run.
 
@@ -87,12 +95,13 @@ class CircuitRun:
         self.replay = WholeSequence(lm.blocks, sequences, calls, [])
 
     @torch.no_grad()
-    def passed(self, keep: Bool[Tensor, "sender receiver"]) -> Passed:
-        """Run one circuit, for others to start from."""
+    def passed(self, keep: Bool[Tensor, "sender receiver"], base: Passed | None = None) -> Passed:
+        """Run one circuit, for others to start from; as `logits`."""
         streams: list[Tensor] = []
+        # Others may read what this one does not
+        every = torch.ones(len(self.graph.senders), dtype=torch.bool)
         with self._ready():
-            # Whatever rows let be read must be known, also what this circuit does not
-            sent = self._climb(keep[None], None, 0, streams, torch.ones(len(keep), dtype=torch.bool))
+            sent = self._climb(keep[None], base, self._plan(keep[None], base, every), streams)
         return Passed(keep, sent, streams)
 
     @torch.no_grad()
@@ -103,7 +112,7 @@ class CircuitRun:
 
         Args:
             keep: one circuit, or one per row.
-            base: a pass to start from: rows run from the first layer where one of them differs from it.
+            base: a pass to start from: nodes run again that in one of the rows read something else, and are read.
         """
         rows = keep if keep.ndim == 3 else keep[None]
         found = [self._logits(rows[start : start + self.rows], base) for start in range(0, len(rows), self.rows)]
@@ -148,36 +157,50 @@ class CircuitRun:
         return stack
 
     def _logits(self, keep: Bool[Tensor, "row sender receiver"], base: Passed | None) -> Tensor:
-        start = self._start(keep, base)
+        plan = self._plan(keep, base, (keep & self.graph.edges).any(dim=2).any(dim=0))
         with self._ready():
             streams: list[Tensor] = []
-            read = (keep & self.graph.edges).any(dim=2).any(dim=0)
-            sent = self._climb(keep, base, start, streams, read)
+            sent = self._climb(keep, base, plan, streams)
             at_end = _Point(keep[:, :, self.graph.output :], streams[-1], self.base.output).at(self.sites)
             ((_, read),) = at_end.own_reads(self, sent.at(self.sites), torch.zeros(1, dtype=torch.int64))
             read = read[0, :, :, 0].expand(-1, len(keep), -1)
             return at_least_float32(self.lm.readout(read.to(self.lm.model.dtype)))
 
-    def _start(self, keep: Bool[Tensor, "row sender receiver"], base: Passed | None) -> int:
-        """The first layer with a receiver that some row lets read otherwise than the base."""
+    def _plan(
+        self, keep: Bool[Tensor, "row sender receiver"], base: Passed | None, read: Bool[Tensor, " sender"]
+    ) -> list[tuple[bool, bool]]:
+        """Of each layer whether its heads, and whether its MLP, must run again.
+
+        Args:
+            read: senders that matter.
+        """
+        graph = self.graph
         if base is None:
-            return 0
-        differs = ((keep != base.keep) & self.graph.edges).flatten(0, 1).any(dim=0).nonzero()[:, 0].tolist()
-        return min((self.graph.receiver_layers[receiver] for receiver in differs), default=self.graph.layers)
+            return [(True, True)] * graph.layers
+        kept = keep.any(dim=0)
+        otherwise = ((keep != base.keep) & graph.edges).any(dim=0).any(dim=0)
+        changed = torch.zeros_like(read)
+        plan = []
+        for layer in range(graph.layers):
+            runs = []
+            heads, mlp = graph.attention_receivers(layer), graph.mlp_receiver(layer)
+            for span in (heads, slice(mlp, mlp + 1)):
+                touched = otherwise[span] | (kept[:, span] & changed[:, None]).any(dim=0)
+                now = (graph.feeds[span] & touched[:, None]).any(dim=0) & read
+                changed |= now
+                runs.append(bool(now.any()))
+            plan.append((runs[0], runs[1]))
+        return plan
 
     def _climb(
         self,
         keep: Bool[Tensor, "row sender receiver"],
         base: Passed | None,
-        start: int,
+        plan: Sequence[tuple[bool, bool]],
         streams: list[Tensor],
-        read: Bool[Tensor, " sender"],
     ) -> Sent:
-        """Run every layer from `start` on; what senders write now minus what they write ablated.
-
-        Args:
-            read: senders that some row lets be read; what others write is left as it is ablated, and not computed.
-        """
+        """What senders write now minus what they write ablated: run, or as in the base."""
+        start = next((layer for layer, runs in enumerate(plan) if any(runs)), len(plan))
         if base is None:
             sent = Sent(self.clean.input - self.ablated.input, [], [])
             streams.append(at_least_float32(self.clean.input))
@@ -185,36 +208,39 @@ class CircuitRun:
             sent = Sent(base.sent.input, base.sent.heads[:start], base.sent.mlps[:start])
             streams += base.streams[: start + 1]
         for layer in range(start, self.graph.layers):
-            first, mlp = self.graph.head_sender(layer, 0), self.graph.mlp_sender(layer)
-            if read[first : mlp + 1].any():
-                streams.append(self._layer(layer, keep, sent, streams[-1], bool(read[mlp])))
+            if base is not None and not any(plan[layer]):
+                sent.heads.append(base.sent.heads[layer])
+                sent.mlps.append(base.sent.mlps[layer])
+                streams.append(streams[-1] + (base.streams[layer + 1] - base.streams[layer]))
             else:
-                streams.append(streams[-1] + self._unread(layer, sent))
+                streams.append(self._layer(layer, keep, sent, streams[-1], self._known(layer, base, plan[layer])))
             if len(keep) > 1:
                 # Of many rows the last alone is read
                 del streams[:-1]
         return sent
 
-    def _unread(self, layer: int, sent: Sent) -> Float[Tensor, "#sequence one #position hidden"]:
-        """What a layer that nobody reads adds to the stream: what it does when ablated."""
-        heads, mlp = self.ablated.heads[layer], self.ablated.mlps[layer]
-        sent.heads.append(torch.zeros_like(heads[:1, :, :1]))
-        sent.mlps.append(torch.zeros_like(mlp[:1, :, :1]))
-        return at_least_float32(self.branches[layer].written(heads)) + mlp
+    def _known(self, layer: int, base: Passed | None, runs: tuple[bool, bool]) -> _Known:
+        """What needs not run of a layer of which something must."""
+        if base is None:
+            return _Known()
+        heads = None if runs[0] else base.sent.heads[layer] + self.ablated.heads[layer]
+        return _Known(heads, None if runs[1] else base.sent.mlps[layer] + self.ablated.mlps[layer])
 
     def _layer(
-        self, layer: int, keep: Bool[Tensor, "row sender receiver"], sent: Sent, stream: Tensor, with_mlp: bool
+        self, layer: int, keep: Bool[Tensor, "row sender receiver"], sent: Sent, stream: Tensor, known: _Known
     ) -> Float[Tensor, "sequence row position hidden"]:
         """Run a block; add to `sent` what its heads and its MLP write, and return the stream after it."""
         graph, branch, rows = self.graph, self.branches[layer], len(keep)
         readers = keep[:, : graph.attention_senders(layer), graph.attention_receivers(layer)]
         attention = _Point(readers, stream, self.base.attention[layer])
-        reference, others = attention.settle(self, sent)
         shape = (len(self.sites.mask), rows, self.length, -1)
         seen: dict[str, Tensor] = {}
+        reference, others = attention.reference, torch.zeros(0, dtype=torch.int64)
+        if known.heads is None:
+            reference, others = attention.settle(self, sent)
 
         def hear(index: int, heads: Tensor) -> None:
-            now = heads.reshape(shape)
+            now = heads.reshape(shape) if known.heads is None else known.heads
             sent.heads.append(now - self.ablated.heads[layer])
             # `forward` itself: nobody's bias is in it, and no hook on the module acts twice
             seen["after"] = stream + at_least_float32(branch.written(now))
@@ -225,7 +251,7 @@ class CircuitRun:
             return seen["read"].reshape(values.shape)
 
         with ExitStack() as stack:
-            if not with_mlp:
+            if known.mlp is not None:
                 stack.enter_context(hooks.stopping_after(branch.output))
             stack.enter_context(hooks.changing_outputs(self._changes(layer, attention, sent, others)))
             stack.enter_context(hooks.watching_inputs([branch.output], hear))
@@ -233,10 +259,7 @@ class CircuitRun:
             stack.enter_context(hooks.watching_outputs([branch.down], lambda _, value: seen.update(mlp=value)))
             stack.enter_context(self.lm.answering(self.sites.answer_positions.repeat_interleave(rows, dim=0)))
             self.replay.block(layer, reference.expand(shape).to(self.lm.model.dtype).contiguous())
-        if not with_mlp:
-            sent.mlps.append(torch.zeros_like(self.ablated.mlps[layer][:1, :, :1]))
-            return seen["after"] + self.ablated.mlps[layer]
-        mlp = seen["mlp"].reshape(shape) * branch.scale
+        mlp = seen["mlp"].reshape(shape) * branch.scale if known.mlp is None else known.mlp
         sent.mlps.append(mlp - self.ablated.mlps[layer])
         return seen["after"] + mlp
 

@@ -4,7 +4,7 @@ A cut is judged against the circuit that the cuts before it left, so that plainl
 its own. Here the edges into a layer are tested many at a time: each row is the circuit as it will be if those before
 it are decided as guessed. Decisions are then taken in order up to the first that was guessed wrong, which is still
 valid itself; those after it are tested again, with guesses from what they seemed to do. Edges are decided as in the
-plain loop (tests/laws/test_acdc.py). Rows start at the layer of their edges, and blocks that nobody reads do not run.
+plain loop (tests/laws/test_acdc.py). What rows do not change of the circuit so far is not run again.
 
 Source: Conmy et al. 2023, arXiv:2304.14997; as used on knowledge: Yao et al. 2024, arXiv:2405.17969.
 """
@@ -132,8 +132,11 @@ class _Judge:
 
     def __init__(self, parts: Sequence[tuple[CircuitRun, Metric]], unit: int) -> None:
         self.parts, self.unit, self.rows = parts, unit, 0
-        # Layers below the one being decided are whole: all rows start from the same pass
         self.bases = [run.passed(run.graph.edges) for run, _ in parts]
+
+    def start_from(self, keep: Bool[Tensor, "sender receiver"]) -> None:
+        """Let circuits be measured by what they do otherwise than this one."""
+        self.bases = [run.passed(keep, base) for (run, _), base in zip(self.parts, self.bases, strict=True)]
 
     def measure(self, keep: Bool[Tensor, "row sender receiver"]) -> list[float]:
         self.rows += len(keep)
@@ -212,6 +215,7 @@ class _Search:
 
     def settle(self, trials: Sequence[_Trial]) -> None:
         """Decide trials in order, none of whose receivers feeds another."""
+        self.judge.start_from(self.keep)
         at = 0
         drops: dict[int, float] = {}
         while at < len(trials):

@@ -69,7 +69,7 @@ def gradients(
     with ExitStack() as stack, torch.enable_grad():
         stack.enter_context(hooks.at_rest(lm.model))
         if any(branch.expanded for branch in branches):
-            stack.enter_context(hooks.a_key_for_every_head(lm.blocks, graph.heads))
+            stack.enter_context(hooks.a_key_for_every_head(lm.blocks[since:], graph.heads))
         first = inputs.flatten(0, 1).detach().requires_grad_(since == 0)
         stack.enter_context(hooks.changing_inputs({lm.blocks[0]: lambda own: first}))
         _watch(stack, branches[since:], layers, first.shape)
