@@ -68,7 +68,7 @@ bench-planted: install  ## which localizers find facts planted in known neurons 
 bench-effects: install  ## what located neurons do on the almanac, with controls (minutes)
 	$(BIN)/python benchmarks/effects.py
 
-bench-circuits: install  ## speed and memory of edge scores against one plain pass (minutes)
+bench-circuits: install  ## speed, memory and agreement of edge scores, and circuits found (minutes)
 	$(BIN)/python benchmarks/circuits.py
 
 almanac: install  ## train the embedded models anew (two hours)

@@ -4,21 +4,38 @@
 
 A model of GPT-2-small's shape with random weights, 100 pairs of prompts of 16 tokens, two threads; times are medians,
 all in one run. The plain pass is the model's own, with logits at every position and no gradients by weights. Exact
-patching by the plain loop is one forward pass per edge, timed on a sample.
+patching by the plain loop is one forward pass per edge, timed on a sample; so is automatic circuit discovery, whose
+thresholds are shares of the whole divergence.
+
+How methods rank edges, beside exact patching, is measured on the embedded model and its facts.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from statistics import median
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import spearmanr
 
 import locant
-from locant.attributions.edges import Pair, ablation_of, eap, eap_ig, lay_out_pairs, metric_of
+from locant import almanac
+from locant.attributions.edges import (
+    CUT_RULES,
+    METHODS,
+    Pair,
+    ablation_of,
+    acdc,
+    eap,
+    eap_ig,
+    lay_out_pairs,
+    metric_of,
+    swapped_pairs,
+)
 from locant.models import LanguageModel
 from locant.models.circuit_run import CircuitRun
 from locant.models.graph import Graph
@@ -29,6 +46,9 @@ from neurons import gpt2_small, peak_mib, timed
 LENGTH = 16
 STEPS = 5
 SAMPLE = 32
+PASSES = 8
+RELATIONS = ("capital", "antonym", "colour", "occupation_gender")
+PAIRS = 12
 
 
 def some_pairs(lm: LanguageModel, count: int) -> list[Pair]:
@@ -109,10 +129,56 @@ def exact_row(lm: LanguageModel, graph: Graph, pairs: list[Pair]) -> list[str]:
     ]
 
 
+def discovery_row(lm: LanguageModel, graph: Graph, pairs: list[Pair], share: float) -> list[str]:
+    """A circuit found, and what finding it by a pass per test would take."""
+    batch, rule = lay_out_pairs(lm, pairs), CUT_RULES["corrected"]
+    run = CircuitRun(lm, graph, batch.clean, ablation_of(rule.ablation, lm, graph, pairs)(batch))
+    metric = metric_of(rule.metric)(lm, batch)
+    threshold = -share * float(run.measure(torch.zeros_like(graph.edges)[None], metric).mean())
+    start = time.perf_counter()
+    found = acdc(lm, graph, pairs, threshold=threshold)
+    fast = time.perf_counter() - start
+    tests = int(found.tested.sum())
+    # From the whole graph to what is left of it, as the loop's passes are
+    stages = torch.linspace(0, graph.output, PASSES).long().tolist()
+    circuits = [torch.cat([graph.edges[:, :at], found.keep[:, at:]], dim=1) for at in stages]
+    alone = timed(lambda: [metric(run.logits(keep)) for keep in circuits], 1) / PASSES
+    return [
+        f"{share:.0%}",
+        f"{int(found.keep.sum()):,}",
+        f"{tests:,}",
+        f"{found.rows:,}",
+        f"{fast:.1f} s",
+        f"{alone * 1000:.0f} ms",
+        f"{alone * tests / fast:.1f}x",
+    ]
+
+
+def agreement_rows() -> Iterator[list[str]]:
+    """Rank correlations of every method's scores with exact ones, over all edges and over those that values read."""
+    lm = locant.load("almanac")
+    graph = graph_of(lm)
+    through_values = graph.edges.clone()
+    for receiver, name in enumerate(graph.receivers):
+        through_values[:, receiver] &= not name.endswith((".q", ".k"))
+    for relation in RELATIONS:
+        queries = [one for one in almanac.queries(held_out=False) if (one.relation, one.language) == (relation, "en")]
+        first = {query.fact.uid: query for query in reversed(queries)}
+        pairs = swapped_pairs(lm, list(first.values()))[:PAIRS]
+        scores = {name: method(lm, graph, pairs).values for name, method in METHODS.items()}
+        cells = [
+            f"{float(spearmanr(values[mask], scores['exact'][mask])[0]):.3f}"
+            for name, values in scores.items()
+            if name != "exact"
+            for mask in (graph.edges, through_values)
+        ]
+        yield [relation, str(len(pairs)), *cells]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed and memory of edge scores.")
     parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--only", choices=("scores", "exact"), help="one of the two tables")
+    parser.add_argument("--only", choices=("scores", "exact", "discovery", "agreement"), help="one of the tables")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     lm = gpt2_small()
@@ -120,17 +186,30 @@ def main() -> None:
     graph = graph_of(lm)
     pairs = some_pairs(lm, arguments.pairs)
     console = Console(width=110)
+    asked = [arguments.only] if arguments.only else ["scores", "exact", "discovery", "agreement"]
     console.print(f"GPT-2-small shape, random weights, float32, 2 threads; {graph}")
-    if arguments.only != "exact":
+    if "scores" in asked:
         table = Table("", "time", "of plain", "peak", "of plain")
         table.title = f"{len(pairs)} pairs of {LENGTH} tokens"
         for row in edge_rows(lm, graph, pairs):
             table.add_row(*row)
         console.print(table)
-    if arguments.only != "scores":
+    if "exact" in asked:
         table = Table("a pass per edge", "together", "ratio", "gap")
         table.title = f"Cutting an edge (from {SAMPLE}), 1 pair of {LENGTH} tokens"
         table.add_row(*exact_row(lm, graph, pairs[:1]))
+        console.print(table)
+    if "discovery" in asked:
+        table = Table("threshold", "edges left", "tested", "circuits run", "time", "a pass", "ratio")
+        table.title = f"Automatic circuit discovery, 1 pair of {LENGTH} tokens; a pass per test is estimated"
+        for share in (0.03, 0.01):
+            table.add_row(*discovery_row(lm, graph, pairs[:1], share))
+        console.print(table)
+    if "agreement" in asked:
+        names = [f"{name}{which}" for name in METHODS if name != "exact" for which in ("", ", no q, k")]
+        table = Table("relation", "pairs", *names, title="Spearman with exact patching, almanac")
+        for row in agreement_rows():
+            table.add_row(*row)
         console.print(table)
 
 
