@@ -92,3 +92,17 @@ def test_a_mask_is_made_from_names_of_edges_and_refuses_what_is_no_edge() -> Non
 def test_heads_that_cannot_share_keys_evenly_are_refused() -> None:
     with pytest.raises(UnknownName, match="4 heads and 3 key/value heads"):
         Graph.of_sizes(2, 4, 3)
+
+
+def test_a_change_reaches_nodes_along_kept_edges_that_are_read() -> None:
+    graph = Graph.of_sizes(layers=3, heads=2)
+    kept = graph.keeping(["input->a0.h0.v", "a0.h0->m1", "m1->a2.h1.q", "a2.h1->output", "m0->m2"])
+    everyone = torch.ones(len(graph.senders), dtype=torch.bool)
+    cut = graph.keeping(["input->a0.h0.v"])
+    nothing = (False, False)
+    assert graph.reached(cut, kept, everyone) == [(True, False), (False, True), (True, False)]
+    assert graph.reached(cut & False, kept, everyone) == [nothing] * 3
+    assert graph.reached(graph.keeping(["m0->output"]), kept, everyone) == [nothing] * 3
+    unread = everyone.clone()
+    unread[graph.sender("m1")] = False
+    assert graph.reached(cut, kept, unread) == [(True, False), nothing, nothing]

@@ -169,28 +169,11 @@ class CircuitRun:
     def _plan(
         self, keep: Bool[Tensor, "row sender receiver"], base: Passed | None, read: Bool[Tensor, " sender"]
     ) -> list[tuple[bool, bool]]:
-        """Of each layer whether its heads, and whether its MLP, must run again.
-
-        Args:
-            read: senders that matter.
-        """
-        graph = self.graph
+        """Of each layer whether its heads, and whether its MLP, must run, if senders matter that are read."""
         if base is None:
-            return [(True, True)] * graph.layers
-        kept = keep.any(dim=0)
-        otherwise = ((keep != base.keep) & graph.edges).any(dim=0).any(dim=0)
-        changed = torch.zeros_like(read)
-        plan = []
-        for layer in range(graph.layers):
-            runs = []
-            heads, mlp = graph.attention_receivers(layer), graph.mlp_receiver(layer)
-            for span in (heads, slice(mlp, mlp + 1)):
-                touched = otherwise[span] | (kept[:, span] & changed[:, None]).any(dim=0)
-                now = (graph.feeds[span] & touched[:, None]).any(dim=0) & read
-                changed |= now
-                runs.append(bool(now.any()))
-            plan.append((runs[0], runs[1]))
-        return plan
+            return [(True, True)] * self.graph.layers
+        otherwise = (keep != base.keep).any(dim=0)
+        return self.graph.reached(otherwise, keep.any(dim=0), read)
 
     def _climb(
         self,

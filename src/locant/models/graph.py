@@ -188,6 +188,32 @@ class Graph:
         """Senders, and the output."""
         return len(self.senders) + 1
 
+    def reached(
+        self,
+        edges: Bool[Tensor, "sender receiver"],
+        kept: Bool[Tensor, "sender receiver"],
+        read: Bool[Tensor, " sender"],
+    ) -> list[tuple[bool, bool]]:
+        """Of each layer whether a head of it, and whether its MLP, is where a change of some edges comes to.
+
+        Args:
+            kept: edges along which changes go on.
+            read: senders that count; others are taken not to change.
+        """
+        touched = (edges & self.edges).any(dim=0)
+        changed = torch.zeros_like(read)
+        found = []
+        for layer in range(self.layers):
+            heads, mlp = self.attention_receivers(layer), self.mlp_receiver(layer)
+            both = []
+            for span in (heads, slice(mlp, mlp + 1)):
+                now = touched[span] | (kept[:, span] & changed[:, None]).any(dim=0)
+                fed = (self.feeds[span] & now[:, None]).any(dim=0) & read
+                changed = changed | fed
+                both.append(bool(fed.any()))
+            found.append((both[0], both[1]))
+        return found
+
     def edge_name(self, sender: int, receiver: int) -> str:
         return f"{self.senders[sender]}->{self.receivers[receiver]}"
 

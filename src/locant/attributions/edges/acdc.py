@@ -215,7 +215,8 @@ class _Search:
 
     def settle(self, trials: Sequence[_Trial]) -> None:
         """Decide trials in order, none of whose receivers feeds another."""
-        self.judge.start_from(self.keep)
+        if trials:
+            self.judge.start_from(self.keep)
         at = 0
         drops: dict[int, float] = {}
         while at < len(trials):
