@@ -8,11 +8,13 @@ TEN := capital,official_language,currency,author,birthplace,sport,animal_class,c
 DOMAINS := geography,biology,chemistry,physics,mathematics,computing
 # Relations in all languages of the almanac, some of whose facts were withheld from some
 PARALLEL := capital,continent,official_language,currency,city_country,landmark_country,company_country,invented_capital
+# Four kinds of relations; those that questions of two steps are made of, and two that are each other's reverse
+CIRCUITS := capital,official_language,continent,landmark_country,company_country,city_country,largest_city,author,animal_class,colour,workplace,young,antonym,past_tense,first_letter,comparative,occupation_gender,name_gender
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-query-localization demo-qrnca demo-matrice demo-editing test test-slow test-oldest check bench-neurons bench-planted bench-effects bench-circuits almanac almanac-card docs clean
+.PHONY: help install demo demo-query-localization demo-qrnca demo-matrice demo-editing demo-knowledge-circuits test test-slow test-oldest check bench-neurons bench-planted bench-effects bench-circuits almanac almanac-card docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +43,9 @@ demo-matrice: install  ## one mind, seven tongues: neurons that hold a fact in e
 
 demo-editing: install  ## facts rewritten by eight methods, alone, in turn and at every layer, on the almanac (half an hour)
 	$(BIN)/locant run editing --known-only --limit 100 --layers 12 --out locant-out/editing
+
+demo-knowledge-circuits: install  ## the subgraph that says a relation's facts, alone, read, edited and compared, on the almanac (minutes)
+	$(BIN)/locant run knowledge-circuits --relations $(CIRCUITS) --out locant-out/knowledge-circuits
 
 test: install  ## all tests, on the newest transformers
 	$(BIN)/python -m pytest -n 2
