@@ -3,7 +3,7 @@
 from locant.evaluations.circuits.faithfulness import SHARES, Curve, Faithfulness, faithfulness, judge
 from locant.evaluations.circuits.heads import MEASURES, HeadMeasures, head_measures
 from locant.evaluations.circuits.lens import Readings, read_nodes, read_stream, subject_ids
-from locant.evaluations.circuits.overlap import CircuitOverlap, Shared, hit_edges, hit_nodes, overlap
+from locant.evaluations.circuits.overlap import CircuitOverlap, Shared, hit_edges, hit_nodes, overlap, overlaps
 from locant.evaluations.circuits.patterns import Masses, Patterns, answer_patterns, masses, whole_pattern
 from locant.evaluations.circuits.readings import READ, CircuitReadings, hit, read_circuits
 from locant.evaluations.circuits.roles import ROLES, HeadRoles, head_roles
@@ -35,6 +35,7 @@ __all__ = [
     "judge",
     "masses",
     "overlap",
+    "overlaps",
     "read_circuits",
     "read_nodes",
     "read_stream",

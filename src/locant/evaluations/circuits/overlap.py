@@ -6,7 +6,9 @@ What matters is how far above random circuits with as many edges into the same l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -58,21 +60,41 @@ def overlap(circuit: Circuit, other: Circuit, *, draws: int = 100, seed: int = 0
 
     Source: Hit_node and Hit_edge, Yao et al. 2024, arXiv:2405.17969; it has no null.
     """
-    if circuit.graph != other.graph:
-        raise UnknownName(f"circuits of different graphs share nothing: {circuit.graph} and {other.graph}")
+    return overlaps({"circuit": circuit, "other": other}, draws=draws, seed=seed)["circuit", "other"]
+
+
+def overlaps(
+    circuits: Mapping[str, Circuit], *, draws: int = 100, seed: int = 0
+) -> dict[tuple[str, str], CircuitOverlap]:
+    """What each of some circuits shares with each other one; see `overlap`.
+
+    Random circuits are drawn once for each circuit, not for each two of them.
+    """
+    names = list(permutations(circuits, 2))
+    for one, other in combinations(circuits.values(), 2):
+        if one.graph != other.graph:
+            raise UnknownName(f"circuits of different graphs share nothing: {one.graph} and {other.graph}")
     if draws < 1:
         raise UnknownName(f"a null takes 1 draw or more, not {draws}")
-    observed = np.array(_measures(circuit, other))
-    null = np.array(
-        [
-            _measures(random_circuit(circuit, 2 * draw), random_circuit(other, 2 * draw + 1))
-            for draw in range(seed * draws, (seed + 1) * draws)
-        ]
-    )
+    null = []
+    for draw in range(seed * draws, (seed + 1) * draws):
+        drawn = {
+            name: random_circuit(one, len(circuits) * draw + at) for at, (name, one) in enumerate(circuits.items())
+        }
+        null.append([_measures(drawn[one], drawn[other]) for one, other in names])
+    observed = [_measures(circuits[one], circuits[other]) for one, other in names]
+    return {
+        pair: _against(np.array(own), np.array(by_chance))
+        for pair, own, by_chance in zip(names, observed, zip(*null, strict=True), strict=True)
+    }
+
+
+def _against(observed: np.ndarray, null: np.ndarray) -> CircuitOverlap:
+    """Four measures, and the same of every draw."""
     (low, high), p = central(null), two_sided(observed, null)
     columns = zip(observed, null.mean(axis=0), low, high, p, strict=True)
     nodes, edges, node_jaccard, edge_jaccard = (Shared(*map(float, column)) for column in columns)
-    return CircuitOverlap(nodes, edges, node_jaccard, edge_jaccard, draws)
+    return CircuitOverlap(nodes, edges, node_jaccard, edge_jaccard, len(null))
 
 
 def hit_nodes(circuit: Circuit, other: Circuit) -> float:
