@@ -22,6 +22,7 @@ from commands import Command, Ran, cli
 from families import tiny, tokenizer
 from locant import almanac
 from locant.attributions import METHODS
+from locant.attributions.edges import METHODS as EDGES
 from locant.models import ARCHITECTURES
 from unchecked import unchecked
 
@@ -96,6 +97,14 @@ def test_the_ways_to_rewrite_facts_are_listed_with_their_settings(locant_: Comma
     ran = locant_("methods", "--editing", "--json")
     rows = {row["method"]: row["settings"] for row in json.loads(ran.out)}
     assert {"kn", "ft_m"} <= set(rows) and "--layer None" in rows["ft_m"]
+
+
+def test_the_ways_to_score_edges_are_listed_with_their_settings(locant_: Command) -> None:
+    rows = {row["method"]: row for row in json.loads(locant_("methods", "--edges", "--json").out)}
+    assert list(rows) == list(EDGES) and all(row["what"].endswith(".") for row in rows.values())
+    assert "--steps 5" in rows["eap_ig"]["settings"] and "--steps" not in rows["exact"]["settings"]
+    assert locant_("methods", "--edges", "--editing").code == 2
+    assert "locant methods --edges" in " ".join(locant_("run", "knowledge-circuits", "--help").out.split())
 
 
 def test_ask_writes_a_page_with_its_tables_and_prints_where_it_is(locant_: Command, tmp_path: Path) -> None:

@@ -197,14 +197,18 @@ def models(as_json: JsonOption = False, debug: DebugOption = False) -> None:
 @app.command()
 def methods(
     editing: Annotated[bool, typer.Option("--editing", help="The ways to rewrite facts instead.")] = False,
+    edges: Annotated[bool, typer.Option("--edges", help="The ways to score a circuit's edges instead.")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """The ways to score neurons, or to rewrite facts, with their settings."""
+    """The ways to score neurons, to score edges between heads and MLPs, or to rewrite facts, with their settings."""
+    if editing and edges:
+        raise typer.BadParameter("--editing and --edges are two lists: ask for one at a time")
     with working("looking"):
         from locant.attributions import METHODS
+        from locant.attributions.edges import METHODS as EDGES
         from locant.interventions.editing import METHODS as EDITING
-    known: Mapping[str, Callable[..., object]] = EDITING if editing else METHODS
+    known: Mapping[str, Callable[..., object]] = EDITING if editing else EDGES if edges else METHODS
     rows = [
         {
             "method": name,
