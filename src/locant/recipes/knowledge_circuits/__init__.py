@@ -16,17 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, islice
 from pathlib import Path
 
 import polars as pl
 
-from locant.attributions.edges import EdgeScores, Pair
+from locant.attributions.edges import EdgeScores
 from locant.errors import UnknownName
 from locant.models import LanguageModel
 from locant.models.graph import Graph
-from locant.recipes.knowledge_circuits.drawn import RelationPairs, select_relations, wordings_of
-from locant.recipes.knowledge_circuits.edited import compare_edits
+from locant.recipes.knowledge_circuits.drawn import RelationPairs, in_turn, select_relations, wordings_of
+from locant.recipes.knowledge_circuits.edited import compare_edits, edit_cases
 from locant.recipes.knowledge_circuits.found import compare_with_exact, graph_for, score_edges, scores_of
 from locant.recipes.knowledge_circuits.judged import circuits_of, judge_relation
 from locant.recipes.knowledge_circuits.means import (
@@ -44,7 +43,7 @@ from locant.recipes.knowledge_circuits.shared import chains, hop_rows, overlap_r
 from locant.recipes.knowledge_circuits.shown import Demonstration, cut_new_heads, show_facts
 from locant.recipes.knowledge_circuits.wrong import follow, wrong_and_right
 from locant.recipes.work import Data, Say, Work, manifest_of, say_nothing
-from locant.selections.circuits import Circuit
+from locant.selections.circuits import Circuit, choose
 from locant.sweeps import RunFolder
 from locant.sweeps.units import Unit
 from locant.types import Query
@@ -76,12 +75,17 @@ def run_knowledge_circuits(
         The folder.
 
     Raises:
-        UnknownName: there are no relations, or two of one name.
+        UnknownName: there are no relations, or two of one name, or one has no facts in a half.
         LocantError: the model has no graph; nothing has been written then.
         BadFile: the folder holds another run.
     """
     if not relations or len({one.name for one in relations}) < len(relations):
         raise UnknownName("a run is about one relation or more, each with a name of its own")
+    for one in relations:
+        if not one.validation or not one.test:
+            raise UnknownName(
+                f"circuits are found on one half of facts and tried on the other: {one.name!r} lacks one"
+            )
     graph = graph_for(lm, plan)
     run = RunFolder(folder)
     data = Data(
@@ -145,45 +149,55 @@ class _Work(Work):
 
     def score(self) -> None:
         """Scores of every edge, on validation facts."""
-        self._fill("edges", self._units(lambda one: partial(score_edges, self.lm, one, self.plan)), "scoring edges")
+        self._fill(
+            "edges",
+            self._units(lambda one: partial(score_edges, self.lm, self.graph, one, self.plan)),
+            "scoring edges",
+        )
 
     @cached_property
     def scores(self) -> dict[str, EdgeScores]:
         """By relation, as they are in the table."""
         edges = pl.read_parquet(self.run.tables / "edges.parquet")
-        return {one.name: scores_of(self.lm, one, edges, self.plan) for one in self.relations}
+        return {one.name: scores_of(self.lm, self.graph, one, edges, self.plan) for one in self.relations}
 
     @cached_property
     def circuits(self) -> dict[str, Circuit]:
         """By relation, of the plan's share of the edges."""
-        return {name: circuits_of(scores, self.plan)[self.plan.share] for name, scores in self.scores.items()}
+        size = round(self.plan.share * int(self.graph.edges.sum()))
+        rule, by = self.plan.rule, self.plan.by
+        return {name: choose(scores, size, rule=rule, by=by) for name, scores in self.scores.items()}
 
     def judge(self) -> None:
         """Completeness and faithfulness, on both halves."""
-        names = [one.name for one in self.relations]
-        others = dict(zip(names, [*names[1:], names[0]], strict=True)) if len(names) > 1 else {}
-
-        def judged(one: RelationPairs) -> partial[pl.DataFrame]:
-            other = circuits_of(self.scores[others[one.name]], self.plan) if others else {}
-            return partial(judge_relation, self.lm, one, self.scores[one.name], other, self.plan)
-
-        found = self._fill("judged", self._units(judged), "running circuits")
+        found = self._fill("judged", self._units(lambda one: partial(self._judged, one)), "running circuits")
         kinds = {one.name: one.kind for one in self.relations}
         self._save("completeness", list(completeness_rows(found, kinds, self.plan)))
         self._save("faithfulness", list(faithfulness_rows(found, self.plan)))
 
+    def _judged(self, one: RelationPairs) -> pl.DataFrame:
+        # Chosen only where they are run: of all relations at once they take much room
+        names = [other.name for other in self.relations]
+        other = names[(names.index(one.name) + 1) % len(names)]
+        own = circuits_of(self.scores[one.name], self.plan)
+        others = circuits_of(self.scores[other], self.plan) if other != one.name else {}
+        return judge_relation(self.lm, one, own, others, self.plan)
+
     def compare(self) -> None:
         """Approximate scores against cutting every edge."""
         units = (
-            self._units(lambda one: partial(compare_with_exact, self.lm, one, self.plan)) if self.plan.exact else []
+            self._units(lambda one: partial(compare_with_exact, self.lm, self.graph, one, self.plan))
+            if self.plan.exact
+            else []
         )
         found = self._fill("exact", units, "cutting every edge")
         self._save("agreement", list(agreement_rows(found, self.plan)) if len(found) else [])
 
     def share(self) -> None:
         """What relations' circuits share, and those of relations that are each other's reverse."""
-        shared = list(overlap_rows(self.circuits, self.plan))
-        self._save("overlap", shared)
+        names = [one.name for one in self.relations]
+        units = [Unit(names, lambda: overlap_rows(self.circuits, self.plan))] if len(names) > 1 else []
+        shared = self._fill("overlap", units, "comparing circuits")
         self._save("reverse", list(reverse_rows(self.relations, shared)))
 
     def read(self) -> None:
@@ -202,10 +216,10 @@ class _Work(Work):
 
     def edit(self) -> None:
         """Circuits before and after ROME and FT-M."""
-        facts = _in_turn([[(one, pair) for pair in one.test] for one in self.relations], self.plan.edits)
+        facts = in_turn([[(one, case) for case in edit_cases(self.lm, one)] for one in self.relations])
         units = [
-            Unit([pair.query.uid], partial(compare_edits, self.lm, self.graph, one, pair, self.plan))
-            for one, pair in facts
+            Unit([case.pair.query.uid, case.new], partial(compare_edits, self.lm, self.graph, one, case, self.plan))
+            for one, case in facts[: self.plan.edits]
         ]
         self._save("edits", list(edit_rows(self._fill("edited", units, "editing"), self.plan)))
 
@@ -244,10 +258,3 @@ class _Work(Work):
 
     def _units(self, of: Callable[[RelationPairs], Callable[[], pl.DataFrame]]) -> list[Unit]:
         return [Unit([one.name], of(one)) for one in self.relations]
-
-
-def _in_turn(groups: Sequence[Sequence[tuple[RelationPairs, Pair]]], most: int) -> list[tuple[RelationPairs, Pair]]:
-    """One of each group in turn, as long as they last, at most so many."""
-    longest = max(map(len, groups))
-    turns = chain.from_iterable([group[at] for group in groups if at < len(group)] for at in range(longest))
-    return list(islice(turns, most))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from random import Random
+from typing import TypeVar
 
 import torch
 
@@ -17,8 +19,11 @@ from locant.queries import lre_relations, read_lre
 from locant.recipes.data import can_be_asked, read_data
 from locant.types import Query
 
+One = TypeVar("One")
+
 NOT_ASKED = "cannot be asked of this model"
 NOT_KNOWN = "the answer is not among the model's first {} tokens"
+OTHER_WORDING = "not there in the wording that its relation is asked in"
 NO_PARTNER = "no other subject of the relation in as many tokens, with another answer"
 BEYOND = "beyond the limit"
 LEAST = 4
@@ -69,9 +74,13 @@ def select_relations(
     if limit is not None and limit < LEAST:
         raise UnknownName(f"a limit of {limit} pairs is too few: each half needs {LEAST} or more")
     queries, kinds = _read(lm, source, relations)
-    groups: dict[str, list[Query]] = {}
+    groups: dict[str, list[Query]] = {name: [] for name in relations or ()}
     for query in queries:
+        if not query.relation:
+            raise UnknownName(f"the query {query.uid!r} of {source} names no relation, and circuits are of relations")
         groups.setdefault(query.relation, []).append(query)
+    if not groups:
+        raise UnknownName(f"there is nothing to ask in {source}")
     found = [_relation(lm, name, kinds.get(name, ""), own, limit, known, seed) for name, own in groups.items()]
     kept = tuple(one for one in found if min(len(one.validation), len(one.test)) >= LEAST)
     for one in found:
@@ -99,32 +108,31 @@ def wordings_of(lm: LanguageModel, source: str, relations: Sequence[str]) -> tup
 
 
 def _read(lm: LanguageModel, source: str, relations: Sequence[str] | None) -> tuple[Sequence[Query], dict[str, str]]:
-    """Queries in each relation's first wording, and kinds of relations."""
+    """Queries, and kinds of relations."""
     name, _, place = source.partition(":")
     if name == "lre" and place:
         return read_lre(place, relations), {one.name: one.kind for one in lre_relations(place)}
     kinds = {one.name: one.kind for one in almanac.relations()} if source == "almanac" else {}
-    return _first_wordings(read_data(source, lm.architecture.kind, relations=relations)), kinds
+    return read_data(source, lm.architecture.kind, relations=relations), kinds
 
 
-def _first_wordings(queries: Sequence[Query]) -> tuple[Query, ...]:
-    """Of each relation the queries in the wording that comes first; of queries without wordings each fact's first."""
-    first: dict[str, str] = {}
-    for query in queries:
-        first.setdefault(query.relation, query.template)
+def _first_wording(queries: Sequence[Query]) -> list[Query]:
+    """Of a relation's queries those in the wording that comes first, one of each fact."""
     facts: dict[str, Query] = {}
     for query in queries:
-        if query.template == first[query.relation]:
+        if query.template == queries[0].template:
             facts.setdefault(query.fact.uid, query)
-    return tuple(facts.values())
+    return list(facts.values())
 
 
 def _relation(
     lm: LanguageModel, name: str, kind: str, queries: Sequence[Query], limit: int | None, known: int | None, seed: int
 ) -> RelationPairs:
     left_out: Counter[str] = Counter()
-    asked = [query for query in queries if can_be_asked(lm, query)]
-    left_out[NOT_ASKED] += len(queries) - len(asked)
+    worded = _first_wording(queries)
+    left_out[OTHER_WORDING] += len({query.fact.uid for query in queries}) - len(worded)
+    asked = [query for query in worded if can_be_asked(lm, query)]
+    left_out[NOT_ASKED] += len(worded) - len(asked)
     if known is not None:
         ranks = first_ranks(lm, asked)
         left_out[NOT_KNOWN.format(known)] += sum(rank >= known for rank in ranks)
@@ -158,6 +166,11 @@ def _halves(lm: LanguageModel, queries: Sequence[Query], seed: int) -> tuple[lis
         halves[turns[length] % 2].append(query)
         turns[length] += 1
     return halves
+
+
+def in_turn(groups: Iterable[Sequence[One]]) -> list[One]:
+    """One of each group in turn, as long as they last."""
+    return [one for turn in zip_longest(*groups) for one in turn if one is not None]
 
 
 def _paired(lm: LanguageModel, queries: Sequence[Query]) -> list[Pair]:

@@ -14,8 +14,8 @@ from locant.interventions.editing import edit
 from locant.models import LanguageModel
 from locant.models.graph import Graph
 from locant.recipes.knowledge_circuits.drawn import RelationPairs, first_ranks
+from locant.recipes.knowledge_circuits.found import edge_scores
 from locant.recipes.knowledge_circuits.plan import Plan
-from locant.recipes.knowledge_circuits.shared import edge_scores
 from locant.recipes.knowledge_circuits.streams import ANSWER, stream_rows
 from locant.recipes.rows import Row
 from locant.selections.circuits import Circuit, choose
@@ -43,17 +43,49 @@ class Editing:
         return self.method if self.layer is None else f"{self.method}, layer {self.layer}"
 
 
+@dataclass(frozen=True)
+class EditedFact:
+    """A fact to be edited: after it, neither its own nor its counterfactual's object is the right one.
+
+    Attributes:
+        new: the object of a third fact of the relation.
+    """
+
+    pair: Pair
+    new: str
+
+
+def edit_cases(lm: LanguageModel, relation: RelationPairs) -> list[EditedFact]:
+    """The test facts of a relation with what they are edited to; none where all objects are two.
+
+    Were a fact given its counterfactual's object, both prompts would say the same after the edit, and no circuit
+    could tell the one from the other.
+    """
+    begins = {
+        pair.query.answer: lm.tokens(pair.query).answers[0][0] for pair in (*relation.validation, *relation.test)
+    }
+    found = []
+    for at, pair in enumerate(relation.test):
+        taken = {answer[0] for query in (pair.query, pair.other) for answer in lm.tokens(query).answers}
+        free = [answer for answer, token in begins.items() if token not in taken]
+        if free:
+            found.append(EditedFact(pair, free[at % len(free)]))
+    return found
+
+
 def editings(lm: LanguageModel) -> tuple[Editing, ...]:
     """ROME where its preset has it, and FT-M in the first layer, in the middle and in the last, as in the paper."""
     layers = dict.fromkeys((0, lm.layers // 4, lm.layers // 2, lm.layers - 1))
     return (Editing("rome", None), *(Editing("ft_m", layer) for layer in layers))
 
 
-def compare_edits(lm: LanguageModel, graph: Graph, relation: RelationPairs, pair: Pair, plan: Plan) -> pl.DataFrame:
-    """One fact's circuit before and after each edit to its counterfactual's object.
+def compare_edits(
+    lm: LanguageModel, graph: Graph, relation: RelationPairs, case: EditedFact, plan: Plan
+) -> pl.DataFrame:
+    """One fact's circuit before and after each edit.
 
     Both circuits have the plan's share of edges, and are of the same two prompts: before the edit of the old object,
-    after it of the new.
+    after it of the new one, against the counterfactual's own.
 
     Columns: relation, query, edit (UNEDITED or a name of `editings`), what, place, value. What: `said`, 1 if the new
     object is the model's first choice; `spilled`, the share of the relation's other facts whose first choice is the
@@ -61,17 +93,17 @@ def compare_edits(lm: LanguageModel, graph: Graph, relation: RelationPairs, pair
     `nodes_expected`, `edges_expected` of random circuits like these; `rank` and `probability` of the new object by
     place, the step of the stream.
     """
-    new = pair.other.answer
+    pair, new = case.pair, case.new
     asked = replace(pair.query, answer=new, alternatives=())
     others = [
         replace(one.query, answer=new, alternatives=())
         for one in (*relation.validation, *relation.test)
-        if one.query.fact.object != new and one.query.fact.uid != pair.query.fact.uid
+        if new not in (one.query.answer, *one.query.alternatives) and one.query.fact.uid != pair.query.fact.uid
     ]
     size = round(plan.share * int(graph.edges.sum()))
 
     def circuit(of: Pair) -> Circuit:
-        return choose(edge_scores(lm, graph, [of], plan), size, rule=plan.rule, by=plan.by)
+        return choose(edge_scores(lm, graph, [of], plan.alone), size, rule=plan.rule, by=plan.by)
 
     before, said_before = circuit(pair), _said(lm, others)
     rows = list(_streamed(lm, graph, asked, UNEDITED))
@@ -79,8 +111,7 @@ def compare_edits(lm: LanguageModel, graph: Graph, relation: RelationPairs, pair
         settings = {} if way.layer is None else {"layer": way.layer}
         try:
             with edit(lm, [EditRequest(pair.query, new)], way.method, **settings):
-                # Read against the old object: the counterfactual says the new one itself
-                after = circuit(Pair(asked, replace(pair.other, answer=pair.query.answer, alternatives=())))
+                after = circuit(Pair(asked, pair.other))
                 rows += _streamed(lm, graph, asked, way.name)
                 now = _said(lm, others)
                 said = _said(lm, [asked])

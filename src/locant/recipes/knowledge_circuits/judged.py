@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import polars as pl
 import torch
@@ -13,9 +14,9 @@ from locant.evaluations.circuits import READ, CircuitReadings, read_circuits
 from locant.models import LanguageModel
 from locant.recipes.knowledge_circuits.drawn import RelationPairs
 from locant.recipes.knowledge_circuits.plan import Plan
+from locant.recipes.rows import Row
 from locant.selections.circuits import Circuit, choose_each, random_circuit
 
-Row = dict[str, object]
 WHOLE, NOTHING, CIRCUIT, COMPLEMENT, RANDOM, OTHER = (
     "model",
     "nothing",
@@ -49,38 +50,42 @@ def circuits_of(scores: EdgeScores, plan: Plan) -> dict[float, Circuit]:
 
 
 def judge_relation(
-    lm: LanguageModel, relation: RelationPairs, scores: EdgeScores, other: Mapping[float, Circuit], plan: Plan
+    lm: LanguageModel,
+    relation: RelationPairs,
+    own: Mapping[float, Circuit],
+    other: Mapping[float, Circuit],
+    plan: Plan,
 ) -> pl.DataFrame:
     """Run a relation's circuits and their controls.
 
     Args:
+        own: its circuits by share, as `circuits_of` makes them.
         other: another relation's circuits by share; none where there is no other.
 
     Columns: relation, half, circuit, share, draw, edges, query; rank of the answer's first token, candidate_rank
     among those of the relation's answers, label_rank of the answer that the released code takes for right (null where
     it has none), from 0; logit_difference, log_probability.
     """
-    kept = list(_kept(circuits_of(scores, plan), other, plan))
+    kept = list(_kept(own, other, plan))
     keeps = torch.stack([one.circuit.keep for one in kept])
+    graph = kept[0].circuit.graph
     asked = [pair.query for pair in (*relation.validation, *relation.test)]
     rows: list[Row] = []
     for half in HALVES:
         pairs: Sequence[Pair] = getattr(relation, half)
-        labelled = pairs[: len(relation.validation)]
-        labels = [pair.query for pair in relation.validation[: len(pairs)]]
-        for some, names in ((labelled, labels), (pairs[len(labelled) :], [])):
-            if some:
-                readings = read_circuits(
-                    lm,
-                    scores.graph,
-                    some,
-                    keeps,
-                    ablation=plan.ablation,
-                    metrics=tuple(dict.fromkeys([plan.metric, *READ])),
-                    candidates=asked,
-                    labels=names,
-                )
-                rows += _rows(relation.name, half, kept, readings)
+        # Past the last validation fact there is no label; reading some there keeps means over the whole half
+        labels = [pair.query for pair, _ in zip(cycle(relation.validation), pairs, strict=False)]
+        readings = read_circuits(
+            lm,
+            graph,
+            pairs,
+            keeps,
+            ablation=plan.ablation,
+            metrics=tuple(dict.fromkeys([plan.metric, *READ])),
+            candidates=asked,
+            labels=labels,
+        )
+        rows += _rows(relation.name, half, kept, readings, len(relation.validation))
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -98,7 +103,7 @@ def _kept(circuits: Mapping[float, Circuit], other: Mapping[float, Circuit], pla
             yield Kept(RANDOM, share, draw, random_circuit(circuit, plan.seed + draw))
 
 
-def _rows(relation: str, half: str, kept: Sequence[Kept], readings: CircuitReadings) -> Iterator[Row]:
+def _rows(relation: str, half: str, kept: Sequence[Kept], readings: CircuitReadings, labelled: int) -> Iterator[Row]:
     for row, one in enumerate(kept):
         for place, query in enumerate(readings.queries):
             labels, candidates = readings.label_rank, readings.candidate_rank
@@ -112,6 +117,6 @@ def _rows(relation: str, half: str, kept: Sequence[Kept], readings: CircuitReadi
                 "query": query.uid,
                 "rank": int(readings.rank[place, row]),
                 "candidate_rank": None if candidates is None else int(candidates[place, row]),
-                "label_rank": None if labels is None else int(labels[place, row]),
+                "label_rank": None if labels is None or place >= labelled else int(labels[place, row]),
                 **{name: float(values[place, row]) for name, values in readings.metrics.items()},
             }

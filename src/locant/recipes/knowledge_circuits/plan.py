@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from inspect import Parameter, signature
 
 from locant.attributions.edges import ABLATIONS, METHODS, METRICS
 from locant.errors import UnknownName
@@ -14,6 +15,8 @@ from locant.types import Setting
 
 COMPARED = tuple(name for name in METHODS if name != "exact")
 """Approximate scores that are held against cutting every edge."""
+OF_THE_PLAN = ("metric", "ablation")
+"""Settings of every method that are the plan's own."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,9 @@ class Plan:
 
     Attributes:
         method: that scores edges; a name in `METHODS`.
-        settings: of the method, where they are not its defaults.
+        settings: of the method, where they are not its defaults; metric and ablation have names of their own here.
         metric: what the scores are of, and what faithfulness is judged by.
-        ablation: what stands in where edges are cut.
+        ablation: what stands in where edges are cut; where a circuit is of one query, `alone` has it.
         split: queries, keys and values of a head are receivers of their own.
         rule, by: how a circuit is chosen, as in `choose`.
         share: of the graph's edges that a relation's circuit has at most.
@@ -64,10 +67,20 @@ class Plan:
         refuse_other("ablation", self.ablation, ABLATIONS)
         refuse_other("rule for circuits", self.rule, RULES)
         refuse_other("strength of edges", self.by, STRENGTHS)
-        if not 0 < self.share <= 1:
-            raise UnknownName(f"share is more than 0 and at most 1, not {self.share}")
+        for share in (self.share, *self.shares):
+            if not 0 < share <= 1:
+                raise UnknownName(f"share is more than 0 and at most 1, not {share}")
+        own = signature(METHODS[self.method]).parameters.values()
+        known = [one.name for one in own if one.kind is Parameter.KEYWORD_ONLY and one.name not in OF_THE_PLAN]
+        for name in self.settings:
+            refuse_other(f"setting of {self.method!r}", name, known)
         refuse_less(1, self, "k", "random_circuits")
         refuse_less(0, self, "exact", "edits", "hallucinations", "demonstrations", "hops")
+
+    @property
+    def alone(self) -> Plan:
+        """For circuits of one query, which a mean over queries would be itself: counterfactuals stand in for it."""
+        return replace(self, ablation="counterfactual") if self.ablation in ("mean", "overall_mean") else self
 
     def sizes(self, edges: int) -> dict[float, int]:
         """By share, ascending, how many edges of so many a circuit may have."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from locant.errors import BadQuery, LocantError
+from locant.errors import LocantError
 from locant.evaluations.circuits import head_measures, head_roles
 from locant.models import LanguageModel
 from locant.models.graph import Graph
@@ -29,7 +29,7 @@ def head_rows(lm: LanguageModel, graph: Graph, relation: RelationPairs, circuit:
     known = [pair.query for pair in relation.validation]
     try:
         found = head_roles(head_measures(lm, graph, relation.test, known=known, seed=plan.seed), seed=plan.seed)
-    except (BadQuery, LocantError):
+    except LocantError:
         return pl.DataFrame()
     nodes = set(circuit.nodes)
     return pl.DataFrame(

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import permutations
 
 import polars as pl
 
 from locant import almanac
-from locant.attributions.edges import METHODS, EdgeScores, Pair, swapped_pairs
+from locant.attributions.edges import Pair, swapped_pairs
 from locant.errors import LocantError
-from locant.evaluations.circuits import CircuitOverlap, overlap
+from locant.evaluations.circuits import CircuitOverlap, overlap, overlaps
 from locant.models import LanguageModel
 from locant.models.graph import Graph
+from locant.recipes.data import can_be_asked
 from locant.recipes.knowledge_circuits.drawn import RelationPairs, first_ranks
+from locant.recipes.knowledge_circuits.found import edge_scores
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.rows import Row
 from locant.selections.circuits import Circuit, choose
 from locant.types import Query
 
-DRAWS = 20
-"""Random circuits of a null."""
+DRAWS = 100
+"""Random circuits of a null: of a few, chance alone gives p = 2 / (1 + draws)."""
 LEAST = 4
 """Facts that are there both ways, for two relations to be each other's reverse."""
 
 
-def overlap_rows(circuits: Mapping[str, Circuit], plan: Plan) -> Iterator[Row]:
+def overlap_rows(circuits: Mapping[str, Circuit], plan: Plan) -> pl.DataFrame:
     """What part of each relation's circuit is in each other's.
 
     Columns: relation, other; measure (nodes, edges: the part of the other's that is in the relation's; node_jaccard,
     edge_jaccard); observed; expected of random circuits with its central 95%, low and high; p.
     """
-    for name, other in permutations(circuits, 2):
-        about: Row = {"relation": name, "other": other}
-        yield from (
-            about | row for row in _rows(overlap(circuits[name], circuits[other], draws=DRAWS, seed=plan.seed))
-        )
+    found = overlaps(circuits, draws=DRAWS, seed=plan.seed)
+    return pl.DataFrame(
+        [{"relation": name, "other": other} | row for (name, other), one in found.items() for row in _rows(one)]
+    )
 
 
 def _rows(found: CircuitOverlap) -> Iterator[Row]:
@@ -63,7 +63,7 @@ def reverses(relations: Sequence[RelationPairs]) -> list[tuple[str, str, int]]:
     return found
 
 
-def reverse_rows(relations: Sequence[RelationPairs], shared: Sequence[Row]) -> Iterator[Row]:
+def reverse_rows(relations: Sequence[RelationPairs], shared: pl.DataFrame) -> Iterator[Row]:
     """Of relations and their reverses, what `overlap_rows` says of them, and beside it of all other pairs.
 
     Columns: relation, other, facts (there both ways), measure, observed, expected, p; elsewhere, the mean of what is
@@ -71,14 +71,15 @@ def reverse_rows(relations: Sequence[RelationPairs], shared: Sequence[Row]) -> I
     """
     found = reverses(relations)
     both = {frozenset(names[:2]): names[2] for names in found}
-    for row in shared:
-        facts = both.get(frozenset((str(row["relation"]), str(row["other"]))))
+    rows = shared.to_dicts()
+    for row in rows:
+        facts = both.get(frozenset((row["relation"], row["other"])))
         if facts is None:
             continue
         others = [
-            float(one["observed"])  # type: ignore[arg-type]
-            for one in shared
-            if one["measure"] == row["measure"] and frozenset((str(one["relation"]), str(one["other"]))) not in both
+            one["observed"]
+            for one in rows
+            if one["measure"] == row["measure"] and frozenset((one["relation"], one["other"])) not in both
         ]
         elsewhere = sum(others) / len(others) if others else None
         yield {
@@ -95,7 +96,8 @@ def chains(lm: LanguageModel, plan: Plan) -> dict[tuple[str, str], tuple[Query, 
     wording: dict[tuple[str, str], str] = {}
     for query in almanac.queries(language="en", format="two-hop"):
         second, first, _ = query.fact.uid.split("/")
-        if wording.setdefault((first, second), query.template) == query.template:
+        is_first = wording.setdefault((first, second), query.template) == query.template
+        if is_first and can_be_asked(lm, query):
             found.setdefault((first, second), []).append(query)
     known = {}
     for names, queries in found.items():
@@ -123,30 +125,15 @@ def hop_rows(
     whole = choose(edge_scores(lm, graph, pairs, plan), len(circuits[names[0]]), rule=plan.rule, by=plan.by)
     first, second = (circuits[name] for name in names)
     steps = {"first": first, "second": second, "both": first.joined(second)}
+    found = overlaps({"whole": whole, **steps}, draws=DRAWS, seed=plan.seed)
     about: Row = {"first": names[0], "second": names[1], "facts": len(pairs)}
-    rows = [
-        about | {"of": of} | row
-        for of, step in steps.items()
-        for row in _rows(overlap(whole, step, draws=DRAWS, seed=plan.seed))
-    ]
+    rows = [about | {"of": of} | row for of in steps for row in _rows(found["whole", of])]
     others = [circuit for name, circuit in circuits.items() if name not in names]
     each = [_rows(overlap(whole, other, draws=1, seed=plan.seed)) for other in others]
     for measure in zip(*each, strict=True):
         observed = sum(float(row["observed"]) for row in measure) / len(measure)  # type: ignore[arg-type]
         rows.append(about | {"of": "other", "measure": measure[0]["measure"], "observed": observed})
     return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def edge_scores(lm: LanguageModel, graph: Graph, pairs: Sequence[Pair], plan: Plan, ablation: str = "") -> EdgeScores:
-    """Scores of edges on some pairs by the plan's method."""
-    return METHODS[plan.method](
-        lm,
-        graph,
-        pairs,
-        metric=plan.metric,
-        ablation=ablation or plan.ablation,
-        **plan.settings,  # type: ignore[arg-type]
-    )
 
 
 def _paired(lm: LanguageModel, queries: Sequence[Query]) -> list[Pair]:

@@ -13,16 +13,19 @@ from locant.attributions.edges import Pair
 from locant.evaluations.circuits import read_circuits
 from locant.models import LanguageModel
 from locant.models.graph import Graph
+from locant.recipes.data import can_be_asked, names_of
 from locant.recipes.knowledge_circuits.drawn import RelationPairs
+from locant.recipes.knowledge_circuits.found import edge_scores
 from locant.recipes.knowledge_circuits.plan import Plan
-from locant.recipes.knowledge_circuits.shared import edge_scores
 from locant.recipes.knowledge_circuits.wrong import cut
 from locant.recipes.rows import Row
 from locant.selections.circuits import Circuit, choose
 from locant.types import Query
 
 METRIC = "log_probability"
-"""What circuits with a demonstration are of: other demonstrations leave no other answer to compare with."""
+"""What circuits are of: against another demonstration there is no other answer to compare with."""
+LEAST = 4
+"""Facts that each half needs."""
 ZERO_SHOT, SHOWN, NEW, RANDOM = "without", "with", "new heads cut", "random heads cut"
 
 
@@ -57,38 +60,63 @@ class Shown:
 def show_facts(
     lm: LanguageModel, relation: RelationPairs, others: Sequence[RelationPairs], way: Demonstration, plan: Plan
 ) -> dict[str, Shown]:
-    """Facts of both halves; each is shown a fact of the other half, so that none is shown and asked."""
+    """Facts of both halves; each is shown a fact of the other half, so that none is shown and asked.
+
+    What is shown names neither the subject nor the object that is asked for: an answer that can be copied is no
+    answer by example.
+    """
     random = Random(f"{plan.seed}/{relation.name}/shown")
     foreign = [pair.query for one in others for pair in (*one.validation, *one.test) if one.name != relation.name]
-    random.shuffle(foreign)
     found = {}
     for half, pairs, shown in (
         ("validation", relation.validation, relation.test),
         ("test", relation.test, relation.validation),
     ):
+        own, its = [pair.query for pair in pairs], [pair.query for pair in shown]
         both = [
-            (Pair(way.asked(pair.query, None), way.asked(pair.other, None)), after)
-            for pair in pairs[: plan.demonstrations]
-            if (after := _after(lm, pair.query, random.choice(shown).query, foreign, way)) is not None
+            (_alone(lm, query, own, way), _after(lm, query, its, foreign, way, random))
+            for query in own[: plan.demonstrations]
         ]
-        alike = [(alone, after) for alone, after in both if _length(lm, alone.query) == _length(lm, alone.other)]
-        found[half] = Shown(tuple(alone for alone, _ in alike), tuple(after for _, after in alike))
+        there = [(alone, after) for alone, after in both if alone is not None and after is not None]
+        found[half] = Shown(tuple(alone for alone, _ in there), tuple(after for _, after in there))
     return found
 
 
-def _after(
-    lm: LanguageModel, query: Query, shown: Query, foreign: Sequence[Query], way: Demonstration
-) -> Pair | None:
-    mine = way.asked(query, shown)
-    for one in foreign:
-        its = way.asked(query, one)
-        if _length(lm, its) == _length(lm, mine):
+def _alone(lm: LanguageModel, query: Query, half: Sequence[Query], way: Demonstration) -> Pair | None:
+    """A fact alone beside the next of its half in as many tokens: in a frame, these are others than in a sentence."""
+    mine, at = way.asked(query, None), half.index(query)
+    length, said = _length(lm, mine), lm.tokens(query).answers[0][0]
+    for its in (way.asked(one, None) for one in (*half[at + 1 :], *half[:at])):
+        if length is not None and _length(lm, its) == length and lm.tokens(its).answers[0][0] != said:
             return Pair(mine, its)
     return None
 
 
-def _length(lm: LanguageModel, query: Query) -> int:
-    return len(lm.tokens(query).prompt)
+def _after(
+    lm: LanguageModel,
+    query: Query,
+    shown: Sequence[Query],
+    foreign: Sequence[Query],
+    way: Demonstration,
+    random: Random,
+) -> Pair | None:
+    """A fact after another of its relation, and after one of another relation in as many tokens; None if none is."""
+    names = names_of(query.fact)
+    own, others = (
+        [way.asked(query, one) for one in random.sample(some, len(some)) if names.isdisjoint(names_of(one.fact))]
+        for some in (shown, foreign)
+    )
+    by_length: dict[int | None, Query] = {}
+    for its in others:
+        by_length.setdefault(_length(lm, its), its)
+    by_length.pop(None, None)
+    pairs = (Pair(mine, by_length[length]) for mine in own if (length := _length(lm, mine)) in by_length)
+    return next(pairs, None)
+
+
+def _length(lm: LanguageModel, query: Query) -> int | None:
+    """In tokens; None if it cannot be asked of the model."""
+    return len(lm.tokens(query).prompt) if can_be_asked(lm, query) else None
 
 
 def cut_new_heads(
@@ -97,18 +125,21 @@ def cut_new_heads(
     """Find the heads that a demonstration brings, on validation facts; cut them, and as many others, on test facts.
 
     New heads are in the circuit of facts after a demonstration, against another relation's demonstration, and not in
-    that of the same facts alone, against another subject's. Random ones are of the same layers, and not new.
+    that of the same facts alone, against another subject's. Random ones are of the same layers, and not new. No rows
+    where a half has fewer than LEAST facts.
 
     Columns: relation, set (ZERO_SHOT, SHOWN, NEW, RANDOM), draw, heads (their names), query, probability, rank.
     """
     size = round(plan.share * int(graph.edges.sum()))
     validation, test = halves["validation"], halves["test"]
+    if min(len(validation.after), len(test.after)) < LEAST:
+        return pl.DataFrame()
 
-    def heads_in(pairs: Sequence[Pair], metric: str) -> set[int]:
-        scores = edge_scores(lm, graph, pairs, replace(plan, metric=metric))
+    def heads_in(pairs: Sequence[Pair]) -> set[int]:
+        scores = edge_scores(lm, graph, pairs, replace(plan, metric=METRIC))
         return _heads(choose(scores, size, rule=plan.rule, by=plan.by))
 
-    new = sorted(heads_in(validation.after, METRIC) - heads_in(validation.alone, plan.metric))
+    new = sorted(heads_in(validation.after) - heads_in(validation.alone))
     draws = [
         _others(graph, new, Random(f"{plan.seed}/{relation.name}/{draw}")) for draw in range(plan.random_circuits)
     ]

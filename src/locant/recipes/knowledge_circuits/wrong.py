@@ -16,6 +16,7 @@ from locant.evaluations.circuits import first_sites, read_nodes, read_stream, wr
 from locant.models import LanguageModel
 from locant.models.circuit_run import CircuitRun
 from locant.models.graph import Graph
+from locant.recipes.knowledge_circuits.drawn import in_turn
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.rows import Row
 from locant.types import Query
@@ -28,7 +29,8 @@ BLAMED, RANDOM = "the head that says it most", "random heads of its layer"
 def wrong_and_right(lm: LanguageModel, queries: Sequence[Query], plan: Plan) -> dict[str, list[Pair]]:
     """Queries that the model gets wrong, as many as the plan says, and as many that it gets right, in pairs.
 
-    Both are of the same relations in the same numbers, and each has a counterfactual of its relation.
+    Both are of the same relations in the same numbers, evenly from all that have both, and of a kind each is of
+    another fact. All have a counterfactual of their relation.
     """
     try:
         pairs = swapped_pairs(lm, queries)
@@ -36,17 +38,19 @@ def wrong_and_right(lm: LanguageModel, queries: Sequence[Query], plan: Plan) -> 
         return {WRONG: [], RIGHT: []}
     Random(f"{plan.seed}/wrong").shuffle(pairs)
     said = _said(lm, [pair.query for pair in pairs])
-    by: dict[str, dict[str, list[Pair]]] = {}
+    by: dict[str, dict[str, dict[str, Pair]]] = {}
     for pair, token in zip(pairs, said, strict=True):
-        is_right = token == lm.tokens(pair.query).answers[0][0]
-        own = by.setdefault(pair.query.relation, {WRONG: [], RIGHT: []})
-        own[RIGHT if is_right else WRONG].append(pair)
-    found: dict[str, list[Pair]] = {WRONG: [], RIGHT: []}
-    for own in by.values():
-        both = min(map(len, own.values()))
-        for kind, some in own.items():
-            found[kind] += some[:both]
-    return {kind: some[: plan.hallucinations] for kind, some in found.items()}
+        kind = RIGHT if token in _right(lm, pair.query) else WRONG
+        own = by.setdefault(pair.query.relation, {WRONG: {}, RIGHT: {}})
+        own[kind].setdefault(pair.query.fact.uid, pair)
+    both = in_turn([list(zip(own[WRONG].values(), own[RIGHT].values(), strict=False)) for own in by.values()])
+    kept = both[: plan.hallucinations]
+    return {WRONG: [wrong for wrong, _ in kept], RIGHT: [right for _, right in kept]}
+
+
+def _right(lm: LanguageModel, query: Query) -> set[int]:
+    """What a query's answers begin with."""
+    return {answer[0] for answer in lm.tokens(query).answers}
 
 
 def _said(lm: LanguageModel, queries: Sequence[Query]) -> list[int]:
@@ -59,7 +63,8 @@ def _said(lm: LanguageModel, queries: Sequence[Query]) -> list[int]:
 def follow(lm: LanguageModel, graph: Graph, kind: str, pair: Pair, plan: Plan) -> pl.DataFrame:
     """One query: where its answer and what is said in its stead stand after each layer, and what one head does.
 
-    What is said in the answer's stead is, where the model is right, its second choice. The head that says it most has
+    What is said in the answer's stead is the first choice that begins none of its answers: where the model is right,
+    its second, as a rule. The head that says it most has
     the highest share of (its logit - the answer's) by the lens, and is cut from all it feeds; so are the other heads
     of its layer, one by one.
 
@@ -72,7 +77,7 @@ def follow(lm: LanguageModel, graph: Graph, kind: str, pair: Pair, plan: Plan) -
     answer = lm.tokens(query).answers[0][0]
     logits = lm.site_logits(sites)[0]
     order = logits.argsort(descending=True).tolist()
-    instead = next(token for token in order if token != answer)
+    instead = next(token for token in order if token not in _right(lm, query))
     tokens = torch.tensor([[answer, instead]])
     about: Row = {"kind": kind, "relation": query.relation, "query": query.uid}
     wrote = written(lm, graph, sites)
@@ -118,6 +123,6 @@ def _margins(
 ) -> Float[Tensor, " row"]:
     """By how much the answer's logit is above the other's, in each circuit."""
     sites = lay_out_pairs(lm, [pair])
-    run = CircuitRun(lm, graph, sites.clean, ablation_of(plan.ablation, lm, graph, [pair])(sites))
+    run = CircuitRun(lm, graph, sites.clean, ablation_of(plan.alone.ablation, lm, graph, [pair])(sites))
     first = run.logits(keeps)[sites.first.to(lm.device)][0]
     return (first[:, lm.tokens(pair.query).answers[0][0]] - first[:, instead]).double().cpu()
