@@ -391,6 +391,7 @@ def test_relations_are_reverses_where_four_facts_are_there_both_ways() -> None:
     assert [row["elsewhere"] for row in rows] == pytest.approx([0.2, 0.2])
     few = replace(reverse, validation=pairs[:2], test=pairs[2:3])
     assert list(reverse_rows([first, few, other], shared)) == []
+    assert {row["facts"] for row in reverse_rows([first, few, other], shared, back)} == {9}
 
 
 # Answers on the way

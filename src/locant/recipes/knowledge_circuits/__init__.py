@@ -198,7 +198,7 @@ class _Work(Work):
         names = [one.name for one in self.relations]
         units = [Unit(names, lambda: overlap_rows(self.circuits, self.plan))] if len(names) > 1 else []
         shared = self._fill("overlap", units, "comparing circuits")
-        self._save("reverse", list(reverse_rows(self.relations, shared)))
+        self._save("reverse", list(reverse_rows(self.relations, shared, self.wordings)))
 
     def read(self) -> None:
         """How answers come up, and what heads do."""

@@ -44,16 +44,17 @@ def _rows(found: CircuitOverlap) -> Iterator[Row]:
         yield {"measure": measure, **asdict(getattr(found, measure))}
 
 
-def reverses(relations: Sequence[RelationPairs]) -> list[tuple[str, str, int]]:
-    """Relations of which one asks for what the other is asked about, and how many facts are there both ways."""
-    ends = {
-        one.name: {
-            (query.fact.subject.casefold(), query.fact.object.casefold())
-            for pair in (*one.validation, *one.test)
-            for query in (pair.query,)
-        }
-        for one in relations
-    }
+def reverses(relations: Sequence[RelationPairs], wordings: Sequence[Query]) -> list[tuple[str, str, int]]:
+    """Relations of which one asks for what the other is asked about, and how many facts are there both ways.
+
+    Args:
+        wordings: more facts of the relations than those of the halves.
+    """
+    ends: dict[str, set[tuple[str, str]]] = {one.name: set() for one in relations}
+    queries = [pair.query for one in relations for pair in (*one.validation, *one.test)]
+    for query in (*queries, *wordings):
+        if query.relation in ends:
+            ends[query.relation].add((query.fact.subject.casefold(), query.fact.object.casefold()))
     found = []
     for at, one in enumerate(relations):
         for other in relations[at + 1 :]:
@@ -63,13 +64,15 @@ def reverses(relations: Sequence[RelationPairs]) -> list[tuple[str, str, int]]:
     return found
 
 
-def reverse_rows(relations: Sequence[RelationPairs], shared: pl.DataFrame) -> Iterator[Row]:
+def reverse_rows(
+    relations: Sequence[RelationPairs], shared: pl.DataFrame, wordings: Sequence[Query] = ()
+) -> Iterator[Row]:
     """Of relations and their reverses, what `overlap_rows` says of them, and beside it of all other pairs.
 
     Columns: relation, other, facts (there both ways), measure, observed, expected, p; elsewhere, the mean of what is
     observed over pairs of relations that are not each other's reverse, and pairs, their number.
     """
-    found = reverses(relations)
+    found = reverses(relations, wordings)
     both = {frozenset(names[:2]): names[2] for names in found}
     rows = shared.to_dicts()
     for row in rows:
