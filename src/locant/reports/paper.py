@@ -36,6 +36,7 @@ class Paper(Generic[R]):
         stages: the findings, in their order.
         made: the parts of "How this was made", as HTML by the template's names without `made_`.
         chooser: the buttons between the views of sections that have several.
+        beside: scripts and styles of other packages that the page needs too: (name of the file, package).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Paper(Generic[R]):
     stages: Sequence[Callable[[R], Iterator[Section]]]
     made: Callable[[R], Mapping[str, str]]
     chooser: Callable[[R], Chooser] = one_view
+    beside: Sequence[tuple[str, str]] = ()
 
     def page_of(self, folder: Path) -> str:
         """The page of a finished run, as HTML text; equal runs give equal bytes.
@@ -64,7 +66,7 @@ class Paper(Generic[R]):
             f"{self.name}: {run.manifest.get('model', '')}",
             self._content(run, sections),
             {"figure-data": plain(figures)},
-            script=read("theme.js") + read("views.js"),
+            script=read("theme.js") + read("views.js") + self._beside(".js"),
             style=read("page.css") + read("views.css") + self._style(),
         )
 
@@ -92,4 +94,7 @@ class Paper(Generic[R]):
 
     def _style(self) -> str:
         own = (files(self.package) / "page.css").is_file()
-        return read("page.css", self.package) if own else ""
+        return self._beside(".css") + (read("page.css", self.package) if own else "")
+
+    def _beside(self, ending: str) -> str:
+        return "".join(read(name, package) for name, package in self.beside if name.endswith(ending))
