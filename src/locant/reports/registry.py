@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from locant.errors import BadFile
-from locant.reports import editing, matrice, qrnca, query_localization
+from locant.reports import editing, knowledge_circuits, matrice, qrnca, query_localization
 from locant.reports.answers import Answer
 from locant.reports.runs import manifest_of
 
@@ -25,6 +25,7 @@ REPORTS: dict[str, Report] = {
     "qrnca": qrnca.PAPER,
     "matrice": matrice.PAPER,
     "editing": editing.PAPER,
+    "knowledge-circuits": knowledge_circuits.PAPER,
 }
 
 

@@ -12,7 +12,7 @@ from locant.reports.drawing import dress, ends_of, row_label
 from locant.reports.text import plotly
 from locant.types import Interval
 
-SHORT = 16
+SHORT = 18
 """Longest name that stands at the left of a row; longer ones stand above it."""
 
 
@@ -42,10 +42,12 @@ def dots(
     """
     rows = list(dict.fromkeys(mark.row for mark in marks))
     kinds = list(dict.fromkeys(mark.name for mark in marks))
+    # Names above their rows take the place of the first of many marks
+    step, down = (0.17, 0.14) if len(kinds) > 3 and not _beside(rows) else (0.2, 0.0)
     figure = go.Figure()
     for kind, (symbol, colour) in dict.fromkeys((mark.name, mark.mark) for mark in marks):
         some = [mark for mark in marks if (mark.name, mark.mark) == (kind, (symbol, colour))]
-        offset = 0.2 * (kinds.index(kind) - (len(kinds) - 1) / 2)
+        offset = down + step * (kinds.index(kind) - (len(kinds) - 1) / 2)
         figure.add_scatter(
             x=[mark.value.mean for mark in some],
             y=[rows.index(mark.row) + offset for mark in some],
@@ -157,7 +159,7 @@ def _rules(rows: int, zero: bool) -> list[dict[str, object]]:
 def _rows(figure: go.Figure, rows: Sequence[str], step: int) -> None:
     """Rows from above to below, named at the left where names are short, above them where they are long."""
     longest = max(map(len, rows), default=0)
-    beside = longest <= SHORT
+    beside = _beside(rows)
     dress(figure, height=(step if beside else step + 18) * len(rows) + 56)
     figure.update_layout(showlegend=False, bargap=0, margin={"l": 16 + 7 * longest if beside else 8})
     figure.update_yaxes(
@@ -168,6 +170,11 @@ def _rows(figure: go.Figure, rows: Sequence[str], step: int) -> None:
     if not beside:
         labels = [row_label(place - 0.38, f"<b>{plotly(row)}</b>") for place, row in enumerate(rows)]
         figure.update_layout(annotations=labels)
+
+
+def _beside(rows: Sequence[str]) -> bool:
+    """Whether the names of rows stand at their left."""
+    return max(map(len, rows), default=0) <= SHORT
 
 
 def _across(figure: go.Figure, axis: str, ends: list[float], tick: str = ".0%") -> None:

@@ -1,0 +1,164 @@
+"""Is a small part of the model enough: what circuits say of facts that they were not found on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from locant.recipes.knowledge_circuits.judged import CIRCUIT, COMPLEMENT, NOTHING, OTHER, RANDOM, WHOLE
+from locant.reports.answers import NO, PARTLY, UNMEASURED, UNSHOWN, YES, Answer
+from locant.reports.blocks import Block, Section, absent, caption, details, grid, legend, panels, plot
+from locant.reports.knowledge_circuits.means import gap_of, n_of, shown, sure, tally
+from locant.reports.knowledge_circuits.names import CIRCUITS, MARKS, metric_of, part_of, relation_of
+from locant.reports.knowledge_circuits.run import ALL, Run
+from locant.reports.means import difference, in_order, side, values
+from locant.reports.numbers import count, portion, share
+from locant.reports.rows import Dot, dots
+from locant.reports.text import upper
+from locant.types import Interval
+
+QUESTION = "Is a small part of the model enough?"
+ENOUGH = 0.7
+"""Of what the model says: the paper's claim of its circuits."""
+_DRAWN = ("hit", "first")
+_METRICS = ("hit", "first", "among", "released")
+_COLUMNS = (
+    *((half, what) for half in ("validation",) for what in (WHOLE, CIRCUIT)),
+    *(("test", what) for what in (WHOLE, CIRCUIT, COMPLEMENT, NOTHING, RANDOM, OTHER)),
+)
+
+
+def enough(run: Run, relation: str | None = None) -> Interval | None:
+    """Hit@k of circuits above the claimed part of the model's, of the same test facts."""
+    rows = run.tried if relation is None else run.tried.filter(pl.col("relation") == relation)
+    wanted = pl.when(pl.col("circuit") == WHOLE).then(ENOUGH * pl.col("hit")).otherwise(pl.col("hit"))
+    return difference(rows.with_columns(hit=wanted), "hit", "circuit", CIRCUIT, WHOLE, pairs=("fact",))
+
+
+def answer(run: Run) -> Answer:
+    """Yes if circuits surely say enough of what the model says, and surely more than random ones."""
+    own, whole, random = (run.complete(what, "hit") for what in (CIRCUIT, WHOLE, RANDOM))
+    if own is None or whole is None:
+        return Answer(QUESTION, UNMEASURED, "No circuits were run alone.")
+    first, model = run.complete(CIRCUIT, "first"), run.complete(WHOLE, "first")
+    text = (
+        f"With at most {part_of(run.share)} of the edges, the answer of facts that circuits were not found on is "
+        f"among the first {run.k} tokens in {portion(own)} (whole model: {shown(whole)})"
+    )
+    text += f" and first in {portion(first)} (whole model: {shown(model)})" if first is not None else ""
+    text += f"; {n_of(own)}."
+    if random is not None:
+        beyond = run.gap("hit", CIRCUIT, RANDOM)
+        text += (
+            f" Random circuits with as many edges in the same layers: {portion(random)}, a difference of "
+            f"{gap_of(beyond)}; in first choices {gap_of(run.gap('first', CIRCUIT, RANDOM))}."
+        )
+    rest = run.complete(COMPLEMENT, "hit")
+    text += f" Without the circuit’s edges the rest of the model says {portion(rest)}." if rest is not None else ""
+    each = [enough(run, relation) for relation in run.relations]
+    text += f" {tally(each, f'Surely {part_of(ENOUGH)} or more of what the model says')}."
+    return Answer(QUESTION, _short(run), text)
+
+
+def _short(run: Run) -> str:
+    claimed, beyond = side(enough(run)), side(run.gap("hit", CIRCUIT, RANDOM))
+    if claimed < 0:
+        return NO
+    if claimed > 0:
+        return YES if beyond > 0 else PARTLY
+    return UNSHOWN
+
+
+def sections(run: Run) -> Iterator[Section]:
+    """What is said with some edges only."""
+    if run.complete(CIRCUIT, "hit") is None:
+        why = "The table of completeness has no circuits."
+        yield Section("completeness", "Completeness", {None: absent("No circuits were run alone", why)})
+        return
+    yield Section("completeness", "Completeness", {None: _block(run)})
+
+
+def _groups(run: Run) -> list[tuple[str, str]]:
+    """All relations, then each, by kinds: (level, group)."""
+    found = values(run.of("completeness", level="relation"), "group")
+    known = in_order(found, run.relations)
+    kinds = list(dict.fromkeys(run.kinds.get(name, "") for name in known))
+    return [(ALL, ALL), *(("relation", name) for kind in kinds for name in known if run.kinds.get(name, "") == kind)]
+
+
+def _block(run: Run) -> Block:
+    figures, parts = {}, []
+    for metric in _DRAWN:
+        marks = [
+            Dot(_row_of(level, group), CIRCUITS[what], found, mark)
+            for level, group in _groups(run)
+            for what, (_, mark) in MARKS.items()
+            if (found := run.complete(what, metric, group, level)) is not None
+        ]
+        uid = f"complete-{metric}"
+        figures[uid] = dots(marks, "share of test facts", portion, (0.0, 1.0))
+        title = upper(f"{metric_of(metric, run.k)}, test facts")
+        parts.append((title, plot(uid, f"{title}, by relation and circuit; the table has the numbers")))
+    there = values(run["completeness"], "circuit")
+    body = legend([(kind, CIRCUITS[what]) for what, (kind, _) in MARKS.items() if what in there])
+    body += panels(parts) + caption(_said(run)) + _table(run, "hit")
+    body += "".join(
+        details(f"The same by {metric_of(metric, run.k)}", _table(run, metric)) for metric in _METRICS[1:]
+    )
+    return Block(_heading(run), body, figures)
+
+
+def _row_of(level: str, group: str) -> str:
+    return "all relations" if level == ALL else relation_of(group)
+
+
+def _said(run: Run) -> str:
+    random = run.settings.get("random_circuits")
+    draws = f" (means over {count(random)} draws)" if isinstance(random, int) else ""
+    return (
+        f"Shares of facts whose answer’s first token is among the first {run.k} (left) or the first (right) where "
+        "only some edges are kept; over all others, what the same model computes for another subject is brought "
+        f"({run.settings.get('ablation', 'ablation')}). Circuits are found on validation facts; no fact is in both "
+        "halves. Means over facts with 95% bootstrap intervals, given the circuits. Controls: random circuits with "
+        f"as many edges into the same layers, joined from input to output{draws}; another relation’s circuit; all "
+        "edges but the circuit’s; no edge. The model knows all these facts by their choice (see the settings), so it "
+        f"is near the top by itself. Released labels: a test fact counts as right by the label of a validation fact, "
+        "as the released code does; it measures whether a circuit says answers of the relation’s kind."
+    )
+
+
+def _table(run: Run, metric: str) -> str:
+    kinds = values(run.of("completeness", level="kind"), "group")
+    rows = [(ALL, ALL), *(("kind", kind) for kind in kinds), *_groups(run)[1:]]
+    table = []
+    for level, group in rows:
+        cells = [run.complete(what, metric, group, level, half) for half, what in _COLUMNS]
+        if any(cells):
+            n = next(one.n for one in reversed(cells) if one is not None)
+            kind = run.kinds.get(group, "") if level == "relation" else ""
+            name = {"kind": f"{group}: all", ALL: "all"}.get(level, relation_of(group))
+            table.append((name, kind, _edges(run, level, group), *map(shown, cells), count(n)))
+    head = ("relation", "kind", "edges", "validation: model", "circuit", "test: model", "circuit", "all but it",
+            "no edge", "random", "another’s", "n, test")  # fmt: skip
+    return f'<div class="wide">{grid(head, table, 2)}</div>'
+
+
+def _edges(run: Run, level: str, group: str) -> str:
+    found = run.of("completeness", group=group, level=level, circuit=CIRCUIT)["edges"].mean()
+    return f"{found:,.0f}" if isinstance(found, float) else "–"
+
+
+def _heading(run: Run) -> str:
+    own, random = run.complete(CIRCUIT, "hit"), run.complete(RANDOM, "hit")
+    assert own is not None
+    said = (
+        f"With {part_of(run.share)} of the edges the answer is still among the first {run.k} in {share(own.mean)} of "
+        "new facts"
+    )
+    if random is None:
+        return said
+    other = run.complete(OTHER, "hit")
+    said += f", with another relation’s circuit in {share(other.mean)}" if other is not None else ""
+    said += f", with random ones in {share(random.mean)}"
+    return said + sure(run.gap("hit", CIRCUIT, RANDOM))

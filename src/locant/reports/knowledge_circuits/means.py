@@ -1,0 +1,55 @@
+"""What means and their differences allow to be said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from locant.reports.means import LEAST, doubt, side
+from locant.reports.numbers import count, points, portion
+from locant.types import Interval
+
+
+def shown(found: Interval | None, said: Callable[[Interval], str] = portion) -> str:
+    """A cell of a table; a dash where nothing was measured."""
+    return said(found) if found is not None else "–"
+
+
+def gap_of(found: Interval | None, unit: str = "fact") -> str:
+    """A paired difference in words: with its interval, and why it shows nothing if it does not."""
+    if found is None:
+        return "not measured"
+    why = f", of {_some(found.n, unit)} only" if found.n < LEAST else doubt(found)
+    return f"{points(found)}{why}"
+
+
+def n_of(found: Interval, unit: str = "fact") -> str:
+    """How many a mean is over: `n = 100 facts`."""
+    return f"n = {_some(found.n, unit)}"
+
+
+def less(found: Interval | None, bar: float) -> Interval | None:
+    """A mean above a bar, with its interval."""
+    if found is None:
+        return None
+    return Interval(found.mean - bar, found.low - bar, found.high - bar, found.n)
+
+
+def sure(found: Interval | None, unit: str = "fact") -> str:
+    """What a heading says behind a difference that shows nothing."""
+    if side(found):
+        return ""
+    if found is not None and found.n < LEAST:
+        return f" ({_some(found.n, unit)} only)"
+    return ": a difference that may be chance"
+
+
+def tally(found: Sequence[Interval | None], claim: str, unit: str = "relation") -> str:
+    """Of how many relations a claim surely holds: `surely more in 3 of 5 relations`."""
+    known = [one for one in found if one is not None]
+    holds = sum(side(one) > 0 for one in known)
+    return f"{claim} in {holds} of {_some(len(known), unit)}"
+
+
+def _some(number: int, unit: str) -> str:
+    plural = "queries" if unit == "query" else f"{unit}s"
+    return f"{count(number)} {unit if number == 1 else plural}"
