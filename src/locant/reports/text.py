@@ -31,8 +31,8 @@ def visible(token: str) -> str:
 
 
 def plotly(text: str) -> str:
-    """Text for a Plotly label or hover, which read a subset of HTML and its entities."""
-    return escape(text)
+    """Text for a Plotly label or hover, which read a subset of HTML, its entities, and formulas between dollars."""
+    return escape(text).replace("$", "&#36;")
 
 
 def script_json(value: object) -> str:
