@@ -11,7 +11,7 @@ from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, note, panels, plot, some
 from locant.reports.circuits import Note, circuit_block
 from locant.reports.knowledge_circuits.cells import cells
-from locant.reports.knowledge_circuits.graphs import DRAWN, circuits_of, layer_shares, strongest
+from locant.reports.knowledge_circuits.graphs import DRAWN, layer_shares, strongest
 from locant.reports.knowledge_circuits.means import gap_of, n_of, sure
 from locant.reports.knowledge_circuits.names import method_of, relation_of, scored_by
 from locant.reports.knowledge_circuits.run import Run, over_relations
@@ -43,7 +43,7 @@ def halves(circuits: Mapping[str, Circuit]) -> dict[str, Interval]:
 
 def answer(run: Run) -> Answer:
     """The paper's Figure 2: nodes of lower layers are activated most."""
-    found = halves(circuits_of(run))
+    found = halves(run.circuits)
     if not found:
         return Answer(QUESTION, UNMEASURED, "No edges were scored.")
     text = (
@@ -56,7 +56,7 @@ def answer(run: Run) -> Answer:
 
 def sections(run: Run) -> Iterator[Section]:
     """A drawing of each relation's circuit, and the layers of all."""
-    circuits = circuits_of(run)
+    circuits = run.circuits
     if not circuits:
         why = "The table of edges has no rows."
         yield Section("circuit", "The circuits", {None: absent("No edges were scored", why)})

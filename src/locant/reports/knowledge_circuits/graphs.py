@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 import torch
@@ -11,7 +11,7 @@ import torch
 from locant.attributions.edges import EdgeScores
 from locant.errors import BadFile
 from locant.models.graph import Graph
-from locant.reports.knowledge_circuits.run import Run
+from locant.reports.means import number
 from locant.selections.circuits import Circuit, choose
 from locant.types import Provenance
 
@@ -19,18 +19,20 @@ DRAWN = 400
 """The most edges of a circuit that are drawn: the strongest."""
 
 
-def circuits_of(run: Run) -> dict[str, Circuit]:
+def circuits_of(edges: pl.DataFrame, settings: Mapping[str, object]) -> dict[str, Circuit]:
     """By relation, the circuit of the run's share; none where no edges were scored.
+
+    Args:
+        settings: of the run.
 
     Raises:
         BadFile: the edges are not those of a graph.
     """
-    groups = run["edges"].partition_by("relation", as_dict=True, maintain_order=True)
     graph = None
     found = {}
-    for (relation,), own in groups.items():
+    for (relation,), own in edges.partition_by("relation", as_dict=True, maintain_order=True).items():
         graph = graph or graph_of_edges(own["sender"].to_list(), own["receiver"].to_list())
-        found[str(relation)] = _circuit(run, graph, own)
+        found[str(relation)] = _circuit(settings, graph, own)
     return found
 
 
@@ -60,16 +62,15 @@ def graph_of_edges(senders: Sequence[str], receivers: Sequence[str]) -> Graph:
     return graph
 
 
-def _circuit(run: Run, graph: Graph, own: pl.DataFrame) -> Circuit:
+def _circuit(settings: Mapping[str, object], graph: Graph, own: pl.DataFrame) -> Circuit:
     if len(own) != int(graph.edges.sum()):
         raise BadFile("the table of edges has not the same edges for every relation")
     values = torch.zeros(graph.edges.shape, dtype=torch.float64)
     values[graph.edges] = torch.from_numpy(own["score"].to_numpy().copy())
-    settings = run.settings
-    made_by = Provenance(str(settings.get("method", "scores")), {"metric": run.metric})
+    made_by = Provenance(str(settings.get("method", "scores")), {"metric": str(settings.get("metric", ""))})
     return choose(
         EdgeScores(graph, values, (), made_by),
-        round(run.share * len(own)),
+        round(number(settings.get("share")) * len(own)),
         rule=str(settings.get("rule", "greedy")),
         by=str(settings.get("by", "absolute")),
     )

@@ -30,6 +30,7 @@ METHODS = {
     "relp": "RelP",
     "acdc": "ACDC",
 }
+_EDITS = {"rome": "ROME", "ft_m": "FT\u2011M"}
 _UNITS = {"logit_difference": "logit difference", "log_probability": "log-probability", "kl": "KL divergence"}
 
 
@@ -64,7 +65,7 @@ def edit_of(name: str) -> str:
     if name == UNEDITED:
         return "before"
     method, comma, rest = name.partition(",")
-    return f"{ {'rome': 'ROME', 'ft_m': 'FT‑M'}.get(method, method) }{comma}{rest}"
+    return f"{_EDITS.get(method, method)}{comma}{rest}"
 
 
 def part_of(share: float) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 import polars as pl
 
 from locant.recipes.knowledge_circuits.judged import NOTHING, WHOLE
+from locant.reports.knowledge_circuits.graphs import circuits_of
 from locant.reports.means import difference, mean, mean_over, number, spread, values
 from locant.reports.runs import REAL, TEXT, TRUTH, FinishedRun, finished, tables_of
 from locant.reports.runs import WHOLE as COUNT
+from locant.selections.circuits import Circuit
 from locant.types import Interval
 
 RECIPE = "knowledge-circuits"
@@ -90,6 +92,15 @@ class Run(FinishedRun):
     def key_of(self, relation: str) -> str:
         """Of a relation's views."""
         return f"r{self.relations.index(relation)}"
+
+    @cached_property
+    def circuits(self) -> dict[str, Circuit]:
+        """By relation, that of the run's share.
+
+        Raises:
+            BadFile: the edges are not those of a graph.
+        """
+        return circuits_of(self["edges"], self.settings) if math.isfinite(self.share) else {}
 
     @cached_property
     def _points(self) -> dict[int, str]:
