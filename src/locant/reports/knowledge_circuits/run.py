@@ -11,7 +11,7 @@ import polars as pl
 
 from locant.recipes.knowledge_circuits.judged import NOTHING, WHOLE
 from locant.reports.knowledge_circuits.graphs import circuits_of
-from locant.reports.means import difference, mean, mean_over, number, spread, values
+from locant.reports.means import difference, mean_over, number, spread, values
 from locant.reports.runs import REAL, TEXT, TRUTH, FinishedRun, finished, tables_of
 from locant.reports.runs import WHOLE as COUNT
 from locant.selections.circuits import Circuit
@@ -136,11 +136,6 @@ class Run(FinishedRun):
         rows = self.tried if relation is None else self.tried.filter(pl.col("relation") == relation)
         return difference(rows, metric, "circuit", one, other, pairs=("fact",))
 
-    def kept(self, circuit: str, relation: str, share: float, half: str = "test") -> Interval | None:
-        """What circuits of a share keep of the metric."""
-        rows = self.of("faithfulness", relation=relation, half=half, circuit=circuit, what="kept")
-        return interval_in(rows.filter(pl.col("share") == share))
-
 
 def interval_in(rows: pl.DataFrame) -> Interval | None:
     """The mean of the first row; None if there is none."""
@@ -153,11 +148,6 @@ def interval_in(rows: pl.DataFrame) -> Interval | None:
 def over_relations(rows: pl.DataFrame, column: str) -> Interval | None:
     """A column's mean over relations, each with the same weight."""
     return mean_over(rows, column, "relation")
-
-
-def over_facts(rows: pl.DataFrame, column: str) -> Interval | None:
-    """A column's mean over facts."""
-    return mean(rows, column)
 
 
 def read_run(folder: Path) -> Run:

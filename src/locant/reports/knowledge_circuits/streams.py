@@ -13,7 +13,7 @@ from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, panels, plot
 from locant.reports.knowledge_circuits.means import less, n_of, shown
 from locant.reports.knowledge_circuits.names import relation_of
-from locant.reports.knowledge_circuits.run import ALL, Run, over_facts
+from locant.reports.knowledge_circuits.run import ALL, Run
 from locant.reports.lines import Line, sweep
 from locant.reports.means import mean, side, spread
 from locant.reports.numbers import count, portion, probability
@@ -66,7 +66,7 @@ def answer(run: Run) -> Answer:
 
 def _last(run: Run, of: str) -> Interval | None:
     rows = run.of("streams", of=of)
-    return over_facts(rows.filter(pl.col("step") == pl.col("step").max()), "probability")
+    return mean(rows.filter(pl.col("step") == pl.col("step").max()), "probability")
 
 
 def sections(run: Run) -> Iterator[Section]:
@@ -92,7 +92,7 @@ def curve_of(run: Run, relation: str | None, of: str, measure: str) -> Curve:
         return [
             (str(point), found)
             for (_, point), own in sorted(rows.items())
-            if (found := over_facts(own, measure)) is not None
+            if (found := mean(own, measure)) is not None
         ]
     own = run.of("stream", relation=relation, of=of, measure=measure).sort("step")
     return [(row["point"], spread(row, "mean")) for row in own.iter_rows(named=True)]
