@@ -254,6 +254,7 @@ def test_edges_of_no_graph_are_refused(folder, tmp_path):
         page_of(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", [Graph.of_sizes(2, 2), Graph.of_sizes(3, 4, 2, parallel=True)])
 def test_circuits_are_those_of_the_run(tmp_path, graph):
     run = read_run(made(tmp_path, only=("edges",), graph=graph))
@@ -282,6 +283,7 @@ def test_heads_in_the_drawing_have_their_roles(page, folder):
 # What may be said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("says", "short"),
     [({}, "Yes"), ({RANDOM: 0.95}, "Partly"), ({CIRCUIT: 0.2}, "Not shown"), ({CIRCUIT: 0.0}, "No")],
@@ -292,6 +294,7 @@ def test_a_circuit_is_enough_if_it_says_most_and_more_than_chance(tmp_path, says
     assert answer(run, "small part")[0] == short
 
 
+@pytest.mark.slow
 def test_five_facts_show_nothing(tmp_path):
     run = made(tmp_path, only=("judged",), relations=("capital",), facts=5)
     short, text = answer(run, "small part")
@@ -315,6 +318,7 @@ def test_a_circuit_is_its_relations_own_if_another_does_less(tmp_path, says, kee
     assert ("a difference that may be chance" in headings(page_of(run)).partition("keeps")[2].split("\n")[0]) == same
 
 
+@pytest.mark.slow
 def test_the_title_names_what_another_relations_circuit_says(tmp_path):
     run = made(tmp_path, only=("judged",), says={OTHER: 0.75})
     assert headline(read_run(run)) == (
@@ -322,6 +326,7 @@ def test_the_title_names_what_another_relations_circuit_says(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settled", "short"), [(2, "Yes"), (4, "No"), (9, "No")])
 def test_the_answer_is_there_from_the_middle_on_if_most_are_first_and_stay_so(tmp_path, settled, short):
     run = made(tmp_path, only=("streams",), settled=settled)
@@ -331,6 +336,7 @@ def test_the_answer_is_there_from_the_middle_on_if_most_are_first_and_stay_so(tm
     assert ("are first after m1 already" in said) == (settled == 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("roles", "confirmed", "short"),
     [
@@ -384,6 +390,7 @@ def test_a_reverse_is_held_against_all_other_pairs(tmp_path):
 WIDE = (("low", 0.4), ("high", 0.6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stays", "short"), [(0.7, "Yes"), (0.3, "No"), (0.5, "Not shown")])
 def test_most_of_a_circuit_stays_if_more_than_half_of_its_edges_do(tmp_path, stays, short):
     run = made(tmp_path / "run", only=("edits",), stays=stays)
@@ -393,6 +400,7 @@ def test_most_of_a_circuit_stays_if_more_than_half_of_its_edges_do(tmp_path, sta
     assert answer(run, "stay after")[0] == short
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spills", "short"), [(0.2, "Yes"), (0.0, "Not shown")])
 def test_edits_spill_if_other_facts_surely_say_the_new_object(tmp_path, spills, short):
     assert answer(made(tmp_path, only=("edits",), spills=spills), "spill")[0] == short
@@ -404,6 +412,7 @@ def test_where_the_new_object_comes_first_is_told_by_its_point(page):
     assert ">a1<" in edited and ">a0<" in tuned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mended", "short"),
     [({BLAMED: 0.8, PEERS: 0.1}, "Yes"), ({BLAMED: 0.5, PEERS: 0.5}, "Not shown"), ({BLAMED: 0.0, PEERS: 0.9}, "No")],
@@ -416,6 +425,7 @@ def test_a_head_is_to_blame_if_others_of_its_layer_do_less(tmp_path, mended, sho
     assert ("others of its layer in 50%: a difference that may be chance" in said) == (short == "Not shown")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("random", "short"), [(0.85, "Yes"), (0.5, "Not shown"), (0.3, "No")])
 def test_new_heads_matter_if_random_ones_lose_less(tmp_path, random, short):
     run = made(tmp_path, only=("demonstrations",), shown={ZERO_SHOT: 0.2, SHOWN: 0.9, NEW: 0.5, RANDOM_HEADS: random})
@@ -423,6 +433,7 @@ def test_new_heads_matter_if_random_ones_lose_less(tmp_path, random, short):
     assert ("random ones 50%: a difference that may be chance" in headings(page_of(run))) == (short == "Not shown")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chains", "beside", "short"), [(7, 0.4, "Yes"), (7, 0.9, "No"), (2, 0.4, "Not shown")]
 )  # fmt: skip
@@ -458,6 +469,7 @@ def test_the_commands_that_make_the_run_and_the_page_again_are_given(page):
     assert second == "locant report RUN"
 
 
+@pytest.mark.slow
 def test_the_command_is_read_back_as_the_run_that_it_makes(tmp_path):
     settings = {"split": False, "settings": {"steps": 3}, "seed": 4}
     run = made(tmp_path, only=("hops",), settings=settings, drawn={"relations": ["a b", "c’s"], "known": None})
@@ -479,6 +491,7 @@ def test_every_setting_of_the_run_is_on_the_page(folder, page):
 # Runs with less in them
 
 
+@pytest.mark.slow
 def test_experiments_that_were_not_made_are_said_not_to_have_been(tmp_path):
     run = made(tmp_path, only=("nothing",))
     (run / "tables" / "relations.parquet").unlink()
@@ -507,6 +520,7 @@ def test_a_run_without_one_table_or_with_one_alone_still_makes_a_page(tmp_path):
         assert "nan" not in words(page_of(run)), gone
 
 
+@pytest.mark.slow
 def test_one_relation_alone_makes_a_page_without_buttons_or_another_circuit(tmp_path):
     run = made(tmp_path, only=("judged", "edges", "streams", "heads"), relations=("capital",))
     rows = table(run, "judged").filter(pl.col("circuit") != OTHER)
