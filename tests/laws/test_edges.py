@@ -235,13 +235,16 @@ def test_edges_out_of_a_node_add_up_to_the_nodes_own_gradient(served: str) -> No
     assert gap(found, expected.double()) < 1e-6
 
 
+@pytest.mark.parametrize("method", ["eap", "eap_ig_activations"])
 @pytest.mark.parametrize("family", ["llama", "phi3", "qwen3"])
-def test_scores_of_shared_keys_and_of_merged_heads_are_sums_of_those_they_are_made_of(family: str) -> None:
+def test_scores_of_shared_keys_and_of_merged_heads_are_sums_of_those_they_are_made_of(
+    family: str, method: str
+) -> None:
     lm = tiny(family, torch.float64)
     with plain.DoubleThroughout():
         pairs = swapped_pairs(lm, QUERIES)
         shared, apart, merged = (graph_of(lm, **kind) for kind in ({}, {"expanded": True}, {"split": False}))
-        few, many, whole = (eap(lm, graph, pairs).values for graph in (shared, apart, merged))
+        few, many, whole = (METHODS[method](lm, graph, pairs).values for graph in (shared, apart, merged))
     for receiver, name in enumerate(shared.receivers):
         node, _, part = name.rpartition(".")
         names = [f"{node[:-1]}{2 * int(node[-1]) + at}.{part}" for at in range(2)] if part in ("k", "v") else [name]
