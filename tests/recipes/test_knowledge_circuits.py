@@ -134,6 +134,7 @@ def test_relations_hold_what_the_model_knows_in_two_halves_each_with_partners_of
         assert int(logits.argmax()) == lm.tokens(pair.query).answers[0][0]
 
 
+@pytest.mark.slow
 def test_a_limit_keeps_the_first_and_every_fact_is_counted_once() -> None:
     lm = locant.load("almanac")
     some, whole = (select_relations(lm, "almanac", relations=["city_country"], limit=limit)[0] for limit in (4, None))
@@ -275,6 +276,7 @@ def test_means_stand_in_for_all_of_a_half_whatever_labels_there_are() -> None:
     assert mine["logit_difference"].to_list() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_agreement_with_cutting_is_of_the_method_as_it_is_set() -> None:
     lm = tiny("gpt2")
     graph, one = graph_of(lm, split=False), words(lm)
@@ -645,6 +647,7 @@ def on_words(lm: LanguageModel, folder: Path, some: Sequence[RelationPairs], pla
     return run_knowledge_circuits(lm, some, folder, plan, source="mine", wordings=asked_of)
 
 
+@pytest.mark.slow
 def test_one_relation_of_two_answers_runs_alone_on_a_model_with_parallel_blocks(tmp_path: Path) -> None:
     lm = tiny("gpt_neox")
     plan = replace(SMALL, share=0.3, shares=(), random_circuits=1, edits=2, exact=0)
