@@ -122,7 +122,7 @@ def _edges(made: _Made) -> Tables:
 
 
 def _shared(made: _Made) -> Tables:
-    shared = list(overlap_rows(made.circuits(), PLAN))
+    shared = overlap_rows(made.circuits(), PLAN).to_dicts()
     return {"overlap": shared, "reverse": list(made.reversed(shared)) if made.truth.reverse else []}
 
 

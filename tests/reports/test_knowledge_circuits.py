@@ -302,6 +302,7 @@ def test_five_facts_show_nothing(tmp_path):
     assert "(5 facts only)" in headings(page_of(run))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("says", "keeps", "short"),
     [
@@ -464,7 +465,7 @@ def test_the_commands_that_make_the_run_and_the_page_again_are_given(page):
     assert first == (
         "locant run knowledge-circuits --model almanac --dtype float32 --data lre:FOLDER --limit 24 --known 10 "
         "--method eap_ig --metric logit_difference --ablation counterfactual --rule greedy --by absolute --share 0.2 "
-        "--k 10 --exact 8 --edits 8 --hallucinations 40 --demonstrations 24 --hops 24 --seed 0 --out RUN"
+        "--k 10 --exact 4 --edits 8 --hallucinations 40 --demonstrations 24 --hops 24 --seed 0 --out RUN"
     )
     assert second == "locant report RUN"
 
@@ -556,6 +557,7 @@ def test_a_relations_views_are_shown_in_every_section_at_once(page):
     assert shown == ["faithfulnessr1", "circuitr1", "streamr1"]
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(many):
     fits_a_narrow_screen(many)
