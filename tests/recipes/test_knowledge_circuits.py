@@ -742,7 +742,8 @@ COMMAND = (
 
 @pytest.mark.slow
 def test_the_command_fills_a_folder_and_given_again_computes_nothing(locant_: Command, tmp_path: Path) -> None:
-    locant_(*COMMAND)
+    ran = locant_(*COMMAND)
+    assert ran.code == 0 and (tmp_path / "run" / "page.html").is_file()
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert (manifest["status"], manifest["recipe"]) == ("complete", "knowledge-circuits")
     assert manifest["drawn"] == {"relations": ["capital", "city_country"], "limit": 4, "known": 10}
