@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ import locant
 from families import tiny
 from locant.errors import BadFile, BadQuery, LocantError, UnknownName
 from locant.interventions.editing import METHODS, apply_weights, edit, prepare
+from locant.interventions.editing.editor import Editor, Rewrite
+from locant.interventions.editing.memit import least
 from locant.models import LanguageModel
 from locant.types import EditRequest
 
@@ -145,6 +149,57 @@ def test_an_edited_model_is_not_written_over_what_is_there(almanac_lm: LanguageM
     with edit(almanac_lm, [], "kn") as edited, pytest.raises(BadFile, match="not empty"):
         edited.save_model(tmp_path)
     assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def failing_at(subject: str, editor: Editor) -> Editor:
+    """The same editor, and those that come after it, but for a subject that they fail at."""
+
+    def rewrite(requests: Sequence[EditRequest]) -> Rewrite:
+        if any(one.subject == subject for one in requests):
+            raise LocantError("no more")
+        found = editor.rewrite(requests)
+        return replace(found, then=failing_at(subject, found.then) if found.then else None)
+
+    return replace(editor, rewrite=rewrite)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_fails_at_its_second_request_leaves_all_as_before_the_call(method: str) -> None:
+    lm = tiny("llama")
+    editor = prepare(lm, method, {})
+    with edit(lm, [request("w5"), request("w6")], editor, batch=1):
+        expected = weights(lm)
+    with edit(lm, [request("w5")], failing_at("w8", editor)) as edited:
+        before, notes = weights(lm), list(edited.notes)
+        with pytest.raises(LocantError, match="no more"):
+            edited.add([request("w20", "w21"), request("w8")], batch=1)
+        assert same(before, weights(lm)) and edited.notes == notes
+        assert [one.subject for one in edited.requests] == ["w5"]
+        # Nor does the method remember the first of them
+        edited.add([request("w6")])
+        assert same(expected, weights(lm))
+
+
+def test_what_fails_at_its_second_layer_leaves_the_first_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, done = tiny("llama"), []
+
+    def once(*given: object) -> torch.Tensor:
+        if done:
+            raise LocantError("no more")
+        done.append(given)
+        return least(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("locant.interventions.editing.memit.least", once)
+    with edit(lm, [], "memit", layers=(0, 1)) as edited:
+        before = weights(lm)
+        with pytest.raises(LocantError, match="no more"):
+            edited.add([request()])
+        assert done and same(before, weights(lm)) and not edited.requests
+
+
+def test_no_facts_together_are_no_batch() -> None:
+    with pytest.raises(UnknownName, match="not 0"), edit(tiny("llama"), [request()], "kn", batch=0):
+        pass
 
 
 def test_an_unknown_method_and_an_unknown_setting_are_named() -> None:

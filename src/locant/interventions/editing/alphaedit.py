@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -89,9 +89,7 @@ def alphaedit(
         **known.settings,
     }
 
-    def editor() -> Editor:
-        earlier = {layer: torch.zeros(lm.neurons, 0, dtype=torch.float64) for layer in layers}
-
+    def editor(earlier: Mapping[int, Tensor]) -> Editor:
         def rewrite(requests: Sequence[EditRequest]) -> Rewrite:
             asked, targets = search.of(lm, layers[-1], requests, known.prefixes, of_block=True)
             new: dict[int, Tensor] = {}
@@ -101,13 +99,12 @@ def alphaedit(
                 return least_within(new[layer], earlier[layer], part, prices[layer])
 
             found = spread(lm, layers, asked, targets, change)
-            for layer, keys in new.items():
-                earlier[layer] = torch.cat([earlier[layer], keys.cpu()], dim=1)
-            return found
+            every = {layer: torch.cat([earlier[layer], keys.cpu()], dim=1) for layer, keys in new.items()}
+            return replace(found, then=editor(every))
 
-        return Editor(settings, rewrite, anew=editor)
+        return Editor(settings, rewrite, method="alphaedit")
 
-    return editor()
+    return editor({layer: torch.zeros(lm.neurons, 0, dtype=torch.float64) for layer in layers})
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
 
+from torch import Tensor
+
 from locant.errors import UnknownName
 from locant.interventions.editing.editor import Editor, Note
 from locant.interventions.editing.methods import METHODS
 from locant.interventions.editing.saved import save_model, save_weights
 from locant.models import LanguageModel
-from locant.models.rewriting import Rewriting, rewriting
+from locant.models.rewriting import Rewriting, held, rewriting
 from locant.types import EditRequest, Provenance, digest_of
 
 
@@ -47,22 +49,41 @@ class Edit:
             batch: how many are rewritten together; None for as many as the method takes.
 
         Raises:
-            BadQuery: a request cannot be made of this model; nothing has been changed then.
+            BadQuery: a request cannot be made of this model.
             UnknownName: the method does not rewrite so many together.
+            LocantError: the method fails at a request.
+
+        Whatever is raised, all is then as before the call: no request of it has been rewritten.
         """
         for one in requests:
             self.lm.tokens(one.asked)
         most = self._editor.at_once or max(1, len(requests))
-        size = batch or most
+        size = most if batch is None else batch
         if size < 1 or (self._editor.at_once and size > most):
             raise UnknownName(f"{self.method} rewrites at most {most} facts together, and at least 1, not {size}")
         start = time.perf_counter()
-        for first in range(0, len(requests), size):
-            found = self._editor.rewrite(requests[first : first + size])
-            self._weights.write(found.weights)
-            self.requests += requests[first : first + size]
-            self.notes += found.notes
+        with self._all_or_nothing() as replaced:
+            for first in range(0, len(requests), size):
+                found = self._editor.rewrite(requests[first : first + size])
+                replaced |= held(self.lm.model, [name for name in found.weights if name not in replaced])
+                self._weights.write(found.weights)
+                self._editor = found.then or self._editor
+                self.requests += requests[first : first + size]
+                self.notes += found.notes
         self.seconds += time.perf_counter() - start
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[dict[str, Tensor]]:
+        """If what is done within raises, the weights that it put aside are put back, and nothing of it is on record."""
+        replaced: dict[str, Tensor] = {}
+        editor, requests, notes = self._editor, len(self.requests), len(self.notes)
+        try:
+            yield replaced
+        except BaseException:
+            self._weights.write(replaced)
+            self._editor = editor
+            del self.requests[requests:], self.notes[notes:]
+            raise
 
     @property
     def made_by(self) -> Provenance:
@@ -117,7 +138,7 @@ def edit(
     if isinstance(method, Editor):
         if settings:
             raise UnknownName(f"this editor has its settings already; {', '.join(settings)} cannot be given any more")
-        editor = replace(method.anew(), method=method.method) if method.anew else method
+        editor = method
     else:
         editor = prepare(lm, method, settings)
     with rewriting(lm.model) as weights:

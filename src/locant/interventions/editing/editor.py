@@ -25,30 +25,30 @@ class Rewrite:
     Attributes:
         weights: new values of whole parameters, by name.
         notes: one or more for each request, with its `uid`: losses, norms, steps.
+        then: rewrites what comes after these requests, where the method remembers them; None for the same editor.
     """
 
     weights: Weights
     notes: Sequence[Note] = ()
+    then: Editor | None = None
 
 
 @dataclass(frozen=True)
 class Editor:
     """A method with its settings resolved for one model, ready to rewrite facts of that model.
 
-    What an editor remembers between calls (keys that earlier edits used) is its own: two editors share nothing.
+    An editor never changes: one that remembers requests (by keys that earlier edits used) gives another with them.
 
     Attributes:
         settings: every one of them, with the value it has for this model.
         rewrite: from requests to weights, of the model as it is when called; it leaves the model as it was.
         at_once: how many requests one call takes; None for any number.
-        anew: makes the same editor again, with nothing remembered and no name; None if it remembers nothing.
         method: its name.
     """
 
     settings: Mapping[str, Setting]
     rewrite: Callable[[Sequence[EditRequest]], Rewrite] = field(repr=False)
     at_once: int | None = None
-    anew: Callable[[], Editor] | None = field(default=None, repr=False)
     method: str = ""
 
 
