@@ -26,17 +26,27 @@ def test_shares_of_variance_equal_least_squares_with_a_column_for_every_layer() 
     assert found.layer == pytest.approx(squares(layers, SCORE.ravel()))
     assert found.effect == pytest.approx(squares([EFFECT.ravel()], SCORE.ravel()))
     assert found.both == pytest.approx(squares([*layers, EFFECT.ravel()], SCORE.ravel()))
-    assert found.added.mean == pytest.approx(found.both - found.layer)
+    assert found.added == pytest.approx(found.both - found.layer) and found.facts == 12
 
 
 def test_an_effect_that_says_where_editing_works_is_told_from_chance() -> None:
     found = explained(EFFECT + 0.05 * SCORE, EFFECT)
-    assert found.added.low > 0.5 and found.p < 0.01 and found.chance < 0.2
+    assert found.added > 0.5 and found.p < 0.01 and found.chance < 0.2
 
 
 def test_an_effect_that_says_nothing_is_not() -> None:
     found = explained(SCORE, EFFECT)
-    assert found.p > 0.05 and found.added.mean < 0.2
+    assert found.p > 0.05 and found.added < 0.2
+
+
+def test_what_whole_facts_have_in_common_by_chance_is_found_no_more_often_than_chance_would() -> None:
+    rng = np.random.default_rng(11)
+    found = 0
+    for _ in range(200):
+        # Facts that edits of any layer suit better, and others whose every layer has more effect: nothing joins the two
+        score, effect = (rng.normal(size=(12, 1)) + 0.3 * rng.normal(size=(12, 6)) for _ in range(2))
+        found += explained(score, effect, seed=0).p <= 0.05
+    assert found / 200 < 0.1
 
 
 def test_the_layer_alone_explains_scores_that_are_the_same_for_every_fact() -> None:

@@ -251,7 +251,7 @@ def test_localization_says_where_only_if_following_it_beats_one_layer(tmp_path, 
     table.write_parquet(folder / "tables" / "places.parquet")
     found, text = answer(folder, "say where")
     assert found == short and f"; R² {_number(table, 'layer'):.2f} by the layer" in text
-    assert f"{_number(table, 'both'):.2f} by both, so that it adds {_number(table, 'added'):.2f} [" in text
+    assert f"{_number(table, 'both'):.2f} by both, so that it adds {_number(table, 'added'):.2f}, p" in text
 
 
 def test_what_localization_adds_is_no_yes_if_following_it_is_worse(tmp_path):

@@ -29,17 +29,19 @@ class Explained:
         layer: explained by which layer was edited.
         effect: by the localization effect, linearly.
         both: by both; at least as much as by either.
-        added: both - layer, with a bootstrap interval over facts.
-        chance: mean of `added` where each layer's effects are shuffled over facts.
-        p: of shuffles that add as much.
+        added: both - layer. Never below zero, whatever the effects: an interval around it would say nothing of zero.
+        chance: mean of `added` where facts have the effects of others.
+        p: the share of such shuffles that add as much.
+        facts: how many there are.
     """
 
     layer: float
     effect: float
     both: float
-    added: Interval
+    added: float
     chance: float
     p: float
+    facts: int
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ def explained(
 ) -> Explained:
     """How much of the scores of edits the layer explains, the effect of localization, and both.
 
+    In a shuffle facts exchange their effects as wholes, layers together: the effects of one fact resemble each other,
+    and so do its scores, so that layers shuffled each by itself would call any two such tables related.
+
     Raises:
         UnknownName: there are fewer than three facts.
     """
@@ -73,12 +78,9 @@ def explained(
     rng = np.random.default_rng(seed)
     facts = len(score)
     layer, alone, both = _shares(score, effect)
-    resampled = [_added(score[rows], effect[rows]) for rows in rng.integers(0, facts, (DRAWS, facts))]
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    shuffled = np.array([_added(score, rng.permuted(effect, axis=0)) for _ in range(DRAWS)])
+    shuffled = np.array([_added(score, effect[rng.permutation(facts)]) for _ in range(DRAWS)])
     p = (1 + int((shuffled >= both - layer).sum())) / (1 + DRAWS)
-    added = Interval(both - layer, float(low), float(high), facts)
-    return Explained(layer, alone, both, added, float(shuffled.mean()), p)
+    return Explained(layer, alone, both, both - layer, float(shuffled.mean()), p, facts)
 
 
 def followed(

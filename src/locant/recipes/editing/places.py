@@ -88,9 +88,8 @@ def place_rows(edited: pl.DataFrame, plan: Plan) -> Iterator[Row]:
     for method, score, effect, each in _compared(edited):
         found, chosen = explained(*each, seed=plan.seed), followed(*each, seed=plan.seed)
         about: Row = {"method": method, "score": score, "effect": effect}
-        for what in ("layer", "effect", "both", "chance", "p"):
-            yield {**about, "what": what, "mean": getattr(found, what), "low": None, "high": None, "n": found.added.n}
-        yield {**about, "what": "added", **as_row(found.added)}
+        for what in ("layer", "effect", "both", "added", "chance", "p"):
+            yield {**about, "what": what, "mean": getattr(found, what), "low": None, "high": None, "n": found.facts}
         for what in ("localized", "fixed", "best", "anywhere", "gain"):
             yield {**about, "what": what, **as_row(getattr(chosen, what))}
 

@@ -37,7 +37,7 @@ CONTROLS = (
     ("Unrelated facts", "of other relations"),
     ("Random neurons", "as many as knowledge neurons, of the same layers, edited alike"),
     ("Alone", "the same cases edited alone, beside edits in turn and together"),
-    ("Shuffled facts", "a layer’s localization effects, dealt out anew among the facts"),
+    ("Shuffled facts", "facts with the localization effects of other facts"),
     ("The best fixed layer", "of all other facts, beside the layer that localization names"),
     ("Ten cases", "what fewer show is called not shown"),
 )

@@ -15,7 +15,7 @@ from locant.reports.editing.names import EFFECTS, colour_of, dash_of, label_of, 
 from locant.reports.editing.run import Run
 from locant.reports.lines import Line, sweep
 from locant.reports.means import in_order, side, spread, values
-from locant.reports.numbers import count, decimal, p_value, points, portion
+from locant.reports.numbers import count, p_value, points, portion
 from locant.reports.rows import Dot, dots
 from locant.types import Interval
 
@@ -84,7 +84,7 @@ def answer(run: Run) -> Answer:
     said = [
         f"{one.name}: {gap_of(one.found['gain'])}; R² {one.found['layer'].mean:.2f} by the layer, "
         f"{one.found['effect'].mean:.2f} by the effect, {one.found['both'].mean:.2f} by both, so that it adds "
-        f"{decimal(one.found['added'])}, {p_value(one.p)}"
+        f"{one.found['added'].mean:.2f}, {p_value(one.p)}"
         for one in found
     ]
     text = (
@@ -195,8 +195,8 @@ def _editability(run: Run) -> Block:
     ]
     said = (
         "Left: R² of the rewrite score, over facts and layers, on which layer was edited, on what localization says "
-        "of it, and on both; one number each. What the effect adds to the layer has a 95% bootstrap interval over "
-        "facts in the table; control: p, the share of 999 shuffles of a layer’s effects over facts that add as much, "
+        "of it, and on both; one number each. What the effect adds to the layer is never below zero, and has no "
+        "interval; control: p, the share of 999 shuffles in which facts have the effects of others that add as much, "
         "and their mean. Right: mean rewrite score with each fact edited at the layer where its effect is highest; "
         "control: the one layer that is best for all other facts; beside them all layers alike, and each fact’s own "
         "best layer, which nobody knows beforehand and which is high by chance too. 95% bootstrap intervals over "
@@ -229,7 +229,7 @@ def _cells(one: Place) -> tuple[str, ...]:
     plain = [f"{one.found[what].mean:.2f}" for what in _EXPLAINED]
     followed = [shown(one.found[what]) for what in ("localized", "fixed")]
     rest = [shown(one.found[what]) for what in ("best", "anywhere")]
-    added, chance = decimal(one.found["added"]), f"{one.found['chance'].mean:.2f}"
+    added, chance = (f"{one.found[what].mean:.2f}" for what in ("added", "chance"))
     gain = points(one.found["gain"]).replace("\u00a0points", "")
     n = count(one.found["added"].n)
     return one.name, *plain, added, chance, p_value(one.p).removeprefix("p = "), *followed, gain, *rest, n
