@@ -23,3 +23,7 @@ class BadFile(LocantError):
 
 class UnknownName(LocantError):
     """A name that does not exist, or a setting that does not fit; the text says which ones do."""
+
+
+class NoNumber(LocantError):
+    """A loss, a weight or what a model says is no number: a training or an edit has destroyed the model."""

@@ -43,7 +43,7 @@ def test_what_whole_facts_have_in_common_by_chance_is_found_no_more_often_than_c
     rng = np.random.default_rng(11)
     found = 0
     for _ in range(200):
-        # Facts that edits of any layer suit better, and others whose every layer has more effect: nothing joins the two
+        # Some facts are easier to edit in all layers, some have more effect in all layers: nothing joins the two
         score, effect = (rng.normal(size=(12, 1)) + 0.3 * rng.normal(size=(12, 6)) for _ in range(2))
         found += explained(score, effect, seed=0).p <= 0.05
     assert found / 200 < 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,17 +13,19 @@ import pytest
 import locant
 from families import tiny
 from locant.attributions.tracing import trace
-from locant.errors import BadFile, UnknownName
+from locant.errors import BadFile, BadQuery, UnknownName
 from locant.evaluations import read_answers
 from locant.interventions.editing import edit, prepare
 from locant.queries.edit_cases import EditCase
 from locant.recipes.edit_cases import select_cases
 from locant.recipes.editing import Plan, run_editing
-from locant.recipes.editing.edited import REFUSED, edit_alone, read_before
+from locant.recipes.editing.edited import COLLAPSED, REFUSED, edit_alone, read_before
 from locant.recipes.editing.plan import RANDOM, steps
+from locant.reports.editing import page_of
 
 TABLES = {
     "cases", "alone", "methods", "costs", "in_turn", "drift", "together", "batch", "everywhere", "places", "layers",
+    "ended",
 }  # fmt: skip
 TIMED = {"alone", "together", "costs", "methods", "batch"}
 """Tables that hold seconds."""
@@ -170,6 +173,60 @@ def test_what_a_method_refuses_is_counted(tmp_path: Path) -> None:
     run = run_editing(lm, [EditCase(same)], tmp_path / "run", plan, source="hand")
     assert set(table(run, "alone")["metric"]) == {REFUSED}
     assert table(run, "costs").filter(pl.col("method") == "kn")["refused"].to_list() == [1]
+
+
+def made_up(place: int, old: str = "w9") -> EditCase:
+    return EditCase(
+        locant.edit_request(f"w3 w{place} w7", f"w{place}", "w11", old=old, uid=f"case {place}"),
+        neighbours=(locant.query(f"w3 w{place + 20} w7", "w12", subject=f"w{place + 20}"),),
+    )
+
+
+def ends(run: Path, made: str, method: str) -> list[tuple[object, ...]]:
+    rows = table(run, "ended").filter((pl.col("made") == made) & (pl.col("method") == method))
+    return list(rows.select("metric", "cases", "edits").iter_rows())
+
+
+def test_a_refused_case_is_left_out_of_many_edits_and_the_others_are_made(tmp_path: Path) -> None:
+    some = [made_up(30), made_up(31, old=""), made_up(32)]
+    plan = Plan(("kn", "neuron_tuning"), layers=0, tokens=0)
+    run = run_editing(tiny("gpt2"), some, tmp_path / "run", plan, source="hand")
+    for method in plan.methods:
+        assert ends(run, "alone", method) == [(REFUSED, 1, None)] and ends(run, "in turn", method) == [
+            (REFUSED, 1, 2)
+        ]
+        last = table(run, "drift").filter((pl.col("method") == method) & (pl.col("edits") == 3))
+        assert last.filter(pl.col("metric") == "first")["n"].to_list()[0] == 2
+    batch = table(run, "batch").filter((pl.col("asked") == "request") & (pl.col("metric") == "first"))
+    assert dict(batch.select("method", "n").iter_rows()) == {"neuron_tuning": 2}
+    assert json.loads((run / "manifest.json").read_text())["status"] == "complete"
+
+
+def test_cases_that_are_all_refused_leave_a_run_that_says_so(tmp_path: Path) -> None:
+    plan = Plan(("kn", "ft_m"), layers=0, tokens=0)
+    run = run_editing(tiny("gpt2"), [made_up(30, ""), made_up(31, "")], tmp_path / "run", plan, source="hand")
+    assert ends(run, "alone", "kn") == [(REFUSED, 2, None)] and ends(run, "in turn", "kn") == [(REFUSED, 2, 1)]
+    assert set(table(run, "drift")["method"]) == {"ft_m"}
+    assert "the neurons of a known object are located, and none is given" in page_of(run)
+
+
+def test_a_method_that_destroys_the_model_ends_its_own_curve_only(tmp_path: Path) -> None:
+    plan = Plan(("ft", "ft_m"), {"ft": {"rate": 1e36}}, layers=2, tokens=0)
+    some = [made_up(30), made_up(31), made_up(32)]
+    run = run_editing(tiny("gpt2"), some, tmp_path / "run", plan, source="hand", texts=("w3 w4 w5.",))
+    assert ends(run, "alone", "ft") == [(COLLAPSED, 3, None)] and ends(run, "in turn", "ft") == [(COLLAPSED, 1, 1)]
+    assert not ends(run, "in turn", "ft_m")
+    assert set(table(run, "methods")["method"]) == {"ft_m"} == set(table(run, "drift")["method"])
+    costs = table(run, "costs").filter(pl.col("method") == "ft")
+    assert costs["refused"].to_list() == [3]
+
+
+def test_a_query_that_cannot_be_read_is_no_refusal_of_the_method() -> None:
+    lm, plan = tiny("gpt2"), Plan(("ft_m",), tokens=0)
+    judging = read_before(lm, [made_up(30)], (), plan)
+    unknown = replace(made_up(30), neighbours=(locant.query("w3 w5 w7", "no-such-word"),))
+    with pytest.raises(BadQuery):
+        edit_alone(lm, unknown, "ft_m", prepare(lm, "ft_m", {}), judging, plan)
 
 
 def test_a_model_of_another_shape_runs_whole(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 from pages import written
 
 from locant.recipes.editing.edited import REFUSED
-from locant.recipes.editing.judged import cost_rows, drift_rows, method_rows
+from locant.recipes.editing.judged import cost_rows, drift_rows, ended_rows, method_rows
 from locant.recipes.editing.places import layer_rows, place_rows
 from locant.recipes.editing.plan import OF_LAYERS, RANDOM, Plan, steps
 
@@ -112,6 +112,7 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
         "everywhere": everywhere.to_dicts(),
         "places": list(place_rows(everywhere, PLAN)),
         "layers": list(layer_rows(everywhere, PLAN)),
+        "ended": list(ended_rows({"alone": alone})),
     }
     kept = {name: [] if name in truth.empty else rows for name, rows in tables.items()}
     return written(folder, kept, _manifest(truth))
@@ -193,7 +194,7 @@ class _Made:
         for number, method in enumerate(methods):
             for place in range(self.truth.cases):
                 if number == 0 and place < self.truth.refused:
-                    found = [self._row(place, "request", REFUSED, 0.0, 1.0)]
+                    found = [{**self._row(place, "request", REFUSED, 0.0, 1.0), "why": "no" + self.truth.hostile}]
                 else:
                     seconds = self.numbers.uniform(0.5, 1.5) * (1 + number)
                     found = self._asked(self._read(place, method))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from locant.errors import UnknownName
+from locant.errors import NoNumber, UnknownName
 from locant.evaluations.answers import read_answers
 from locant.evaluations.editing import perplexity
 from locant.evaluations.generation import (
@@ -138,6 +138,7 @@ def read_cases(lm: LanguageModel, cases: Sequence[EditCase], scope: Scope = EVER
     Raises:
         UnknownName: the scope asks for queries of no such kind.
         BadQuery: a query cannot be asked of this model.
+        NoNumber: the model says nothing any more that has a probability.
     """
     asked = [one for case in cases for one in comparisons(case, scope.asked)]
     return EditReadings(_read_queries(lm, asked, scope.written), _read_texts(lm, cases, scope))
@@ -218,6 +219,8 @@ def _read_queries(lm: LanguageModel, asked: Sequence[Comparison], written: Seque
     # A foil follows its target: the two share a prompt, which is then run once
     pairs = [(query, at) for at, one in enumerate(asked) for query in (one.target, one.foiled) if query is not None]
     read = read_answers(lm, [query for query, _ in pairs])
+    if bool(read.log_probability.isnan().any()):
+        raise NoNumber("what the model says has no probabilities that are numbers any more")
     log_probability = read.log_probability.tolist()
     nll = [-value / len(own) for value, own in zip(log_probability, read.choices, strict=True)]
     places: dict[int, list[int]] = {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -152,7 +152,8 @@ def cloze_perplexity(lm: LanguageModel, queries: Sequence[Query]) -> float:
 
 
 def _perplexity(answers: Answers) -> float:
-    return math.exp(-float(answers.log_probability.mean()))
+    # Infinite, and no error, of a model that an edit has destroyed
+    return float((-answers.log_probability.mean()).exp())
 
 
 def perplexity(lm: LanguageModel, texts: Sequence[str], window: int = 512) -> float:
@@ -183,7 +184,8 @@ def perplexity(lm: LanguageModel, texts: Sequence[str], window: int = 512) -> fl
         raise UnknownName("perplexity needs a text of two tokens or more")
     at_once = max(1, LOGITS // (longest * lm.config.vocab_size))
     total = sum(_log_probability(lm, pieces[start : start + at_once]) for start in range(0, len(pieces), at_once))
-    return math.exp(-total / sum(len(piece) - 1 for piece in pieces))
+    mean = torch.tensor(-total / sum(len(piece) - 1 for piece in pieces), dtype=torch.float64)
+    return float(mean.exp())
 
 
 def _log_probability(lm: LanguageModel, pieces: Sequence[tuple[int, ...]]) -> float:

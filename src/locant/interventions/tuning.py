@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from locant.errors import LocantError, UnknownName
+from locant.errors import NoNumber, UnknownName
 from locant.models import LanguageModel, at_least_float32, hooks
 from locant.models.sites import Sites
 from locant.models.weights import Vectors, changing_vectors
@@ -120,7 +120,8 @@ def tuned(
         UnknownName: a setting makes no sense, there are no queries, or the selection is empty, not of neurons or of
             a model of another size.
         BadQuery: a query cannot be asked of this model.
-        LocantError: the weights are quantised, offloaded or shared by layers, or the loss is no number.
+        LocantError: the weights are quantised, offloaded or shared by layers.
+        NoNumber: the loss is none.
     """
     schedule = Schedule(steps, rate, batch, stop_at, seed)
     with changing_vectors(_places(lm, _units(lm, target), vectors)) as trained:
@@ -146,7 +147,7 @@ def fit(
     Raises:
         UnknownName: there are no queries.
         BadQuery: a query cannot be asked of this model.
-        LocantError: the loss is no number.
+        NoNumber: the loss is none.
     """
     tokens = [lm.tokens(query) for query in queries]
     if not tokens:
@@ -194,7 +195,7 @@ def trained_logits(lm: LanguageModel, sites: Sites) -> Float[Tensor, "site vocab
 
 def _finite(loss: float, step: int, schedule: Schedule) -> float:
     if not math.isfinite(loss):
-        raise LocantError(f"the loss is {loss} after {step} steps: train at a lower rate than {schedule.rate}")
+        raise NoNumber(f"the loss is {loss} after {step} steps: train at a lower rate than {schedule.rate}")
     return loss
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from locant.errors import UnknownName
-from locant.interventions.editing.editor import Editor, Note
+from locant.errors import NoNumber, UnknownName
+from locant.interventions.editing.editor import Editor, Note, Rewrite
 from locant.interventions.editing.methods import METHODS
 from locant.interventions.editing.saved import save_model, save_weights
 from locant.models import LanguageModel
@@ -51,6 +51,7 @@ class Edit:
         Raises:
             BadQuery: a request cannot be made of this model.
             UnknownName: the method does not rewrite so many together.
+            NoNumber: a loss or a new weight is none.
             LocantError: the method fails at a request.
 
         Whatever is raised, all is then as before the call: no request of it has been rewritten.
@@ -65,6 +66,7 @@ class Edit:
         with self._all_or_nothing() as replaced:
             for first in range(0, len(requests), size):
                 found = self._editor.rewrite(requests[first : first + size])
+                _refuse_no_numbers(self.method, found)
                 replaced |= held(self.lm.model, [name for name in found.weights if name not in replaced])
                 self._weights.write(found.weights)
                 self._editor = found.then or self._editor
@@ -74,7 +76,7 @@ class Edit:
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[dict[str, Tensor]]:
-        """If what is done within raises, the weights that it put aside are put back, and nothing of it is on record."""
+        """If what is done within raises, the weights that it put aside are put back, with no record of it."""
         replaced: dict[str, Tensor] = {}
         editor, requests, notes = self._editor, len(self.requests), len(self.notes)
         try:
@@ -159,6 +161,12 @@ def prepare(lm: LanguageModel, method: str, settings: Mapping[str, object]) -> E
         if name not in known:
             raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
     return replace(METHODS[method](lm, **settings), method=method)
+
+
+def _refuse_no_numbers(method: str, found: Rewrite) -> None:
+    for name, values in found.weights.items():
+        if not bool(values.isfinite().all()):
+            raise NoNumber(f"{method} makes weights of {name} that are no numbers: take a lower rate")
 
 
 def editing_settings(method: str) -> dict[str, Parameter]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from locant.errors import LocantError, UnknownName
+from locant.errors import LocantError, NoNumber, UnknownName
 from locant.interventions.editing.contexts import Asked, ask, refuse_position
 from locant.interventions.editing.editor import Note
 from locant.interventions.editing.passes import Said, ShiftedPasses
@@ -130,7 +130,8 @@ def find_targets(
         values: what was found elsewhere, by the requests' uid; there is no descent then.
 
     Raises:
-        LocantError: a loss is no number, or a request has no value.
+        NoNumber: a loss is none.
+        LocantError: a request has no value.
     """
     if values is None:
         return [target for part in _parts(lm, asked) for target in _descend(lm, layer, part, how, of_block)]
@@ -220,4 +221,4 @@ def _clamp(shift: Float[Tensor, "request hidden"], most: Float[Tensor, " request
 
 def _refuse_no_number(loss: Float[Tensor, " request"], step: int, how: Descent) -> None:
     if not bool(loss.isfinite().all()):
-        raise LocantError(f"a loss is no number at step {step}: take a rate below {how.rate}, or a wider dtype")
+        raise NoNumber(f"a loss is no number at step {step}: take a rate below {how.rate}, or a wider dtype")

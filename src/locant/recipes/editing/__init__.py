@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
+import polars as pl
+
 from locant.errors import UnknownName
 from locant.interventions.editing import Editor, prepare
 from locant.models import LanguageModel
 from locant.queries.edit_cases import EditCase
-from locant.recipes.editing.edited import Judging, edit_alone, edit_in_turn, edit_together, read_before
-from locant.recipes.editing.judged import cost_rows, drift_rows, method_rows
+from locant.recipes.editing.edited import ENDED, Judging, edit_alone, edit_in_turn, edit_together, read_before
+from locant.recipes.editing.judged import cost_rows, drift_rows, ended_rows, method_rows
 from locant.recipes.editing.places import can_be_localized, edit_everywhere, layer_rows, place_rows
 from locant.recipes.editing.plan import OF_LAYERS, RANDOM, Plan
 from locant.recipes.work import Data, Say, Work, manifest_of, say_nothing
@@ -76,10 +78,10 @@ def run_editing(
     work = _Work(lm, run, manifest, say, tuple(cases), plan, editors)
     work.describe()
     judging = read_before(lm, cases, texts, plan)
-    work.alone(judging)
-    work.in_turn(judging)
-    work.together(judging)
+    alone = work.alone(judging)
+    in_turn, together = work.in_turn(judging), work.together(judging, alone)
     work.places()
+    work.ended({"alone": alone, "in turn": in_turn, "together": together})
     run.finish(manifest)
     return folder
 
@@ -114,7 +116,7 @@ class _Work(Work):
             ],
         )
 
-    def alone(self, judging: Judging) -> None:
+    def alone(self, judging: Judging) -> pl.DataFrame:
         """Every case by every method, each in the model as it is."""
         methods = [*self.plan.methods, *([RANDOM] if self._has_control() else [])]
         units = [
@@ -128,8 +130,9 @@ class _Work(Work):
         edited = self._fill("alone", units, "editing each alone")
         self._save("methods", method_rows(edited, self.plan))
         self._save("costs", list(cost_rows(edited)))
+        return edited
 
-    def in_turn(self, judging: Judging) -> None:
+    def in_turn(self, judging: Judging) -> pl.DataFrame:
         """As many cases as the plan says, one after another."""
         some = self.cases[: self.plan.in_turn]
         units = [
@@ -137,17 +140,25 @@ class _Work(Work):
             for method, editor in self.editors.items()
             if len(some) > 1
         ]
-        self._save("drift", drift_rows(self._fill("in_turn", units, "editing in turn"), self.plan))
+        edited = self._fill("in_turn", units, "editing in turn")
+        self._save("drift", drift_rows(edited, self.plan))
+        return edited
 
-    def together(self, judging: Judging) -> None:
+    def together(self, judging: Judging, alone: pl.DataFrame) -> pl.DataFrame:
         """As many cases as the plan says, at once, by methods that take many."""
         some = self.cases[: self.plan.together]
+        refused = alone.filter(pl.col("metric").is_in(ENDED)) if len(alone) else alone
         units = [
-            Unit([method, len(some)], partial(edit_together, self.lm, some, editor, judging))
+            Unit(
+                [method, len(some)],
+                partial(edit_together, self.lm, some, editor, judging, _of(refused, method)),
+            )
             for method, editor in self.editors.items()
             if len(some) > 1 and editor.at_once is None
         ]
-        self._save("batch", method_rows(self._fill("together", units, "editing together"), self.plan))
+        edited = self._fill("together", units, "editing together")
+        self._save("batch", method_rows(edited, self.plan))
+        return edited
 
     def places(self) -> None:
         """As many cases as the plan says, at every layer."""
@@ -163,6 +174,15 @@ class _Work(Work):
         self._save("places", list(place_rows(edited, self.plan)))
         self._save("layers", list(layer_rows(edited, self.plan)))
 
+    def ended(self, parts: Mapping[str, pl.DataFrame]) -> None:
+        """What was refused or destroyed the model, and why."""
+        self._save("ended", list(ended_rows(parts)))
+
     def _has_control(self) -> bool:
         """Whether random neurons can stand beside knowledge neurons: these are located, not given by a file."""
         return "kn" in self.plan.methods and all(one.query.answer for case in self.cases for one in case.requests)
+
+
+def _of(refused: pl.DataFrame, method: str) -> list[str]:
+    """The cases that a method could not edit."""
+    return refused.filter(pl.col("method") == method)["case"].to_list()

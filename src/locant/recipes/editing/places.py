@@ -9,7 +9,7 @@ import polars as pl
 
 from locant.attributions import attribute
 from locant.attributions.tracing import trace
-from locant.errors import BadQuery
+from locant.errors import LocantError
 from locant.evaluations.edit_readings import Scope, read_cases
 from locant.evaluations.editability import explained, followed, rank_correlations
 from locant.interventions.editing import Editor, edit
@@ -58,7 +58,7 @@ def edit_everywhere(
             try:
                 with edit(lm, case.requests, editors(method, layer)):
                     after = read_cases(lm, [case], scope).queries
-            except BadQuery:
+            except LocantError:
                 break
             rows.append(about | _scores(before, after))
     return pl.DataFrame(rows, infer_schema_length=None)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import plotly.graph_objects as go
 import polars as pl
 
+from locant.recipes.editing.edited import COLLAPSED
 from locant.recipes.editing.judged import EARLIEST
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, grid, panels, plot
@@ -135,10 +136,17 @@ def _in_turn(run: Run) -> Block:
         f"intervals {'are the bands, and ' if banded else ''}with n in the table. Colour tells families of methods "
         "(orange: closed-form, blue: fine-tuning of a layer, green: neurons), dashes their members. Control: the "
         "same facts edited alone, in the table of methods above; of what is kept, the untouched model keeps 100%. "
-        "One order of facts was tried."
+        f"One order of facts was tried.{_ends(run)}"
     )
     body = panels(parts) + caption(said) + as_table(_HEAD, list(_rows(run)), 3)
     return Block(_heading(run), body, figures)
+
+
+def _ends(run: Run) -> str:
+    """The methods whose lines end early, as the model is none any more."""
+    rows = run.of("ended", made="in turn", metric=COLLAPSED)
+    some = [f"{name_of(row['method'])} at edit {count(row['edits'] or 0)}" for row in rows.iter_rows(named=True)]
+    return f" No model was left, and the line ends: {', '.join(some)}." if some else ""
 
 
 _HEAD = ("method", "edits", "of", *(label for _, _, label in _MEASURES), "perplexity", "n")

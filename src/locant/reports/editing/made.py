@@ -69,9 +69,29 @@ def _costs(run: Run, timed: pl.DataFrame) -> Block:
         "Time of an edit by the clock, without what is read before and after it; statistics that are made once for a "
         "model are in the first edit that needs them, and only in the mean. One run on one machine, no interval and "
         "no control but the methods beside each other. Random neurons are not "
-        "located first, knowledge neurons are. Refused: cases that a method cannot edit."
+        "located first, knowledge neurons are. Refused: cases that a method cannot edit, or whose edit destroys the "
+        "model."
     )
-    return Block(heading, table + caption(said) + _notes(run))
+    return Block(heading, table + caption(said) + _ends(run) + _notes(run))
+
+
+def _ends(run: Run) -> str:
+    """What was refused, or destroyed the model, in the methods' own sentences."""
+    table = [
+        (
+            name_of(row["method"]),
+            row["made"],
+            row["metric"],
+            count(row["cases"] or 0),
+            row["first"] or "all",
+            row["why"],
+        )
+        for row in run["ended"].iter_rows(named=True)
+    ]  # fmt: skip
+    if not table:
+        return ""
+    head = ("method", "edited", "what", "cases", "the first", "what is said of it")
+    return details("What was refused, or destroyed the model", grid(head, table, 3))
 
 
 def _notes(run: Run) -> str:

@@ -33,6 +33,8 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "drift": {"method": TEXT, "edits": WHOLE, "of": TEXT, **_MEANS},
     "together": _CASES,
     "batch": {"method": TEXT, **_MEANS},
+    "ended": {"made": TEXT, "method": TEXT, "metric": TEXT, "cases": WHOLE, "first": TEXT, "why": TEXT,
+              "edits": WHOLE},
     "places": {"method": TEXT, "score": TEXT, "effect": TEXT, "what": TEXT, "mean": REAL, "low": REAL, "high": REAL,
                "n": WHOLE},
     "layers": {"method": TEXT, "score": TEXT, "effect": TEXT, "layer": WHOLE, "facts": WHOLE, "edited": REAL,
