@@ -151,6 +151,20 @@ def test_an_edited_model_is_not_written_over_what_is_there(almanac_lm: LanguageM
     assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"kn"}))
+def test_what_the_model_says_already_is_left_as_it_is(method: str, almanac_lm: LanguageModel) -> None:
+    before = weights(almanac_lm)
+    paris = locant.edit_request("The capital of France is", "France", "Paris", old="Rome", uid="Paris")
+    with edit(almanac_lm, [paris], method) as edited:
+        assert same(before, weights(almanac_lm))
+        assert edited.notes[0]["steps"] == 0 and 0 < float(edited.notes[0]["loss"]) < 0.01  # type: ignore[arg-type]
+    if method == "ft_m":  # of several, only those are left
+        other = locant.edit_request("The capital of Peru is", "Peru", "Rome", old="Lima", uid="Peru")
+        with edit(almanac_lm, [other, paris], method) as edited:
+            assert [note["uid"] for note in edited.notes] == ["Peru", "Paris"]
+            assert edited.notes[0]["steps"] != 0 == edited.notes[1]["steps"]
+
+
 def failing_at(subject: str, editor: Editor) -> Editor:
     """The same editor, and those that come after it, but for a subject that they fail at."""
 

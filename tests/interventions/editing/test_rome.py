@@ -77,15 +77,6 @@ def keys_of_any(lm: LanguageModel) -> list[torch.Tensor]:
     return [one.reshape(-1, one.shape[-1])[-1] for one in seen]
 
 
-def test_a_fact_that_is_known_already_barely_moves_the_weights(almanac_lm: LanguageModel) -> None:
-    change = {}
-    for new in ("Paris", "Rome"):
-        asked = locant.edit_request("The capital of France is", "France", new, old="Paris")
-        with edit(almanac_lm, [asked], "rome", texts=told(), contexts=()) as edited:
-            change[new] = float(edited.notes[0]["change"])
-    assert change["Paris"] < 0.02 * change["Rome"]
-
-
 def test_edits_are_said_in_other_wordings_and_other_facts_stay(almanac_lm: LanguageModel) -> None:
     others = other_capitals(almanac_lm)
     shares = []

@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from locant.errors import NoNumber, UnknownName
+from locant.evaluations import read_answers
 from locant.interventions.editing.editor import Editor, Note, Rewrite
 from locant.interventions.editing.methods import METHODS
 from locant.interventions.editing.saved import save_model, save_weights
@@ -45,6 +46,10 @@ class Edit:
     def add(self, requests: Sequence[EditRequest], batch: int | None = None) -> None:
         """Rewrite more facts, in the model as it is now.
 
+        A request whose new object the model says already is left alone, and its note has 0 steps: one where, after
+        the prompt as it is, the mean of -ln P over the object's tokens is below the loss that the method stops at.
+        Published methods rewrite it all the same, for contexts in which the model is less sure. Ours.
+
         Args:
             batch: how many are rewritten together; None for as many as the method takes.
 
@@ -65,14 +70,27 @@ class Edit:
         start = time.perf_counter()
         with self._all_or_nothing() as replaced:
             for first in range(0, len(requests), size):
-                found = self._editor.rewrite(requests[first : first + size])
+                some = requests[first : first + size]
+                settled = self._settled(some)
+                left = [one for one, loss in zip(some, settled, strict=True) if loss is None]
+                found = self._editor.rewrite(left) if left else Rewrite({})
                 _refuse_no_numbers(self.method, found)
                 replaced |= held(self.lm.model, [name for name in found.weights if name not in replaced])
                 self._weights.write(found.weights)
                 self._editor = found.then or self._editor
-                self.requests += requests[first : first + size]
-                self.notes += found.notes
+                self.requests += some
+                self.notes += _in_order(some, settled, found.notes)
         self.seconds += time.perf_counter() - start
+
+    def _settled(self, requests: Sequence[EditRequest]) -> list[float | None]:
+        """The losses of requests that are as they should be before any rewriting; None for the others."""
+        stop_at = self.settings.get("stop_at")
+        # What was found elsewhere is written whatever the model says
+        if not isinstance(stop_at, int | float) or "values" in self.settings:
+            return [None] * len(requests)
+        read = read_answers(self.lm, [one.asked for one in requests])
+        each = zip(read.log_probability.tolist(), read.choices, strict=True)
+        return [loss if (loss := -total / len(own)) < stop_at else None for total, own in each]
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[dict[str, Tensor]]:
@@ -161,6 +179,17 @@ def prepare(lm: LanguageModel, method: str, settings: Mapping[str, object]) -> E
         if name not in known:
             raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
     return replace(METHODS[method](lm, **settings), method=method)
+
+
+def _in_order(requests: Sequence[EditRequest], settled: Sequence[float | None], notes: Sequence[Note]) -> list[Note]:
+    """The notes of requests in their order; those that were left alone have one of their own."""
+    alone: list[Note] = [
+        {"uid": one.uid, "loss": loss, "steps": 0, "change": 0.0}
+        for one, loss in zip(requests, settled, strict=True)
+        if loss is not None
+    ]
+    places = {one.uid: place for place, one in enumerate(requests)}
+    return sorted([*alone, *notes], key=lambda note: places.get(str(note["uid"]), len(places)))
 
 
 def _refuse_no_numbers(method: str, found: Rewrite) -> None:
