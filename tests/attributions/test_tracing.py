@@ -9,7 +9,7 @@ import torch
 
 import locant
 from families import FAMILIES, tiny
-from locant.attributions.tracing import trace
+from locant.attributions.tracing import spread_of, trace
 from locant.errors import BadQuery, LocantError, UnknownName
 from locant.models import LanguageModel
 from locant.types import Query
@@ -25,11 +25,13 @@ def keep(clean: dict[int, torch.Tensor], layer: int) -> Callable[..., None]:
     return lambda module, inputs, output: clean.__setitem__(layer, output.clone())
 
 
-def plainly(lm: LanguageModel, query: Query, noise: torch.Tensor | None, layers: set[int]) -> float:
+def plainly(
+    lm: LanguageModel, query: Query, noise: torch.Tensor | None, layers: set[int], at: str = "subject"
+) -> float:
     """P(answer) by one pass of the whole model, with noise and with some layers' outputs as they are without it."""
     tokens = lm.tokens(query)
     ids = torch.tensor([tokens.prompt + tokens.answers[0][:-1]])
-    last = lm.subject_position(query)
+    last = lm.subject_position(query) if at == "subject" else len(tokens.prompt) - 1
     clean: dict[int, torch.Tensor] = {}
     handles = [down.register_forward_hook(keep(clean, layer)) for layer, down in enumerate(lm.downs)]
     with torch.no_grad():
@@ -62,10 +64,10 @@ def plainly(lm: LanguageModel, query: Query, noise: torch.Tensor | None, layers:
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-@pytest.mark.parametrize("window", [1, 2])
-def test_tracing_equals_one_pass_for_every_layer_and_draw(family: str, window: int) -> None:
+@pytest.mark.parametrize(("window", "at"), [(1, "subject"), (2, "subject"), (1, "last")])
+def test_tracing_equals_one_pass_for_every_layer_and_draw(family: str, window: int, at: str) -> None:
     lm, query = tiny(family), asked()
-    found = trace(lm, [query], noise=2.0, draws=3, window=window, seed=5)
+    found = trace(lm, [query], noise=2.0, draws=3, window=window, at=at, seed=5)
     seen: list[torch.Tensor] = []
     handle = lm.blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
     with torch.no_grad():
@@ -79,7 +81,7 @@ def test_tracing_equals_one_pass_for_every_layer_and_draw(family: str, window: i
     assert float(found.corrupted) == pytest.approx(corrupted, rel=1e-4)
     for layer in range(lm.layers):
         restored = {one for one in range(layer, layer + window) if one < lm.layers}
-        mean = sum(plainly(lm, query, one, restored) for one in noise) / 3
+        mean = sum(plainly(lm, query, one, restored, at) for one in noise) / 3
         assert float(found.restored[0, layer]) == pytest.approx(mean, rel=1e-4)
 
 
@@ -87,6 +89,15 @@ def test_the_same_seed_draws_the_same_noise() -> None:
     lm = tiny("gpt2")
     first, again, other = (trace(lm, [asked()], seed=seed).restored for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_query_alone_has_the_noise_of_all_if_their_spread_is_given() -> None:
+    lm = tiny("gpt2")
+    queries = [asked(), asked("w3 w20 w7", "w20")]
+    both = trace(lm, queries, draws=2)
+    first = trace(lm, queries[:1], draws=2, spread=spread_of(lm, queries))
+    assert torch.allclose(first.restored[0], both.restored[0])
+    assert not torch.allclose(trace(lm, queries[:1], draws=2).restored[0], both.restored[0])
 
 
 def test_noise_on_the_subject_takes_a_known_answer_away_and_the_first_layer_gives_most_of_it_back(
@@ -112,5 +123,7 @@ def test_what_cannot_be_traced_is_refused() -> None:
         trace(lm, [])
     with pytest.raises(UnknownName, match="draws"):
         trace(lm, [asked()], draws=0)
+    with pytest.raises(UnknownName, match="no position 'first'"):
+        trace(lm, [asked()], at="first")
     with pytest.raises(LocantError, match="masked"):
         trace(tiny("bert"), [asked()])

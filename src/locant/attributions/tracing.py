@@ -1,6 +1,7 @@
-"""Causal tracing: which layer's feed-forward output at the subject brings a corrupted answer back.
+"""Causal tracing: which layer's feed-forward output at a position brings a corrupted answer back.
 
-Source: Meng et al. 2022, arXiv:2202.05262, section 2 (there, of single states and of windows of ten layers).
+Source: Meng et al. 2022, arXiv:2202.05262, section 2 (there, of single states and of windows of ten
+of 48 layers, at every position).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from locant.models import LanguageModel, hooks
 from locant.models.sites import Sites
 from locant.types import Provenance, Query, Setting
 
+POSITIONS = ("subject", "last")
+"""Where layers are restored: at the subject's last token, or at the prompt's."""
+
 AT_ONCE = 256
 """Sequences in one batch."""
 
@@ -29,8 +33,8 @@ class Traces:
     Attributes:
         clean: P(answer), of all its tokens.
         corrupted: the same with noise on the subject's tokens; mean over draws of the noise.
-        restored: the same where one layer's feed-forward output at the subject's last token is as without noise, and
-            so are those of the layers within its window.
+        restored: the same where one layer's feed-forward output at one position is as without noise, and so are
+            those of the layers within its window.
     """
 
     queries: tuple[Query, ...]
@@ -52,9 +56,11 @@ def trace(
     noise: float = 3.0,
     draws: int = 10,
     window: int = 1,
+    at: str = "subject",
+    spread: float | None = None,
     seed: int = 0,
 ) -> Traces:
-    """Corrupt each query's subject, and restore one layer at a time: what it writes at the subject's last token.
+    """Corrupt each query's subject, and restore one layer at a time: what it writes at one position.
 
     Noise is added to what the first block reads at the subject's tokens: the same draws for every layer.
 
@@ -62,6 +68,9 @@ def trace(
         noise: standard deviation of the noise, in those of what the first block reads at the queries' subjects.
         draws: of the noise, for each query.
         window: how many layers are restored together; a layer stands for those around it.
+        at: the position: 'subject', its last token, or 'last', the prompt's.
+        spread: the standard deviation that noise is measured in, where it is that of more queries than these, as
+            `spread_of` gives it; None for that of these.
 
     Raises:
         BadQuery: a query names no subject that stands in its prompt, or cannot be asked of this model.
@@ -74,17 +83,24 @@ def trace(
         raise UnknownName("there are no queries to trace")
     if draws < 1 or window < 1 or not noise > 0:
         raise UnknownName(f"noise is above 0, draws and window 1 or more; not {noise}, {draws}, {window}")
-    spans = [lm.subject_positions(query) for query in queries]
-    read = [_first_reads(lm, query) for query in queries]
-    spread = float(torch.cat([one[span.start : span.stop] for one, span in zip(read, spans, strict=True)]).std())
-    generator = torch.Generator().manual_seed(seed)
-    found = [
-        _trace(lm, query, span, _Noise(noise * spread, draws, generator), window)
-        for query, span in zip(queries, spans, strict=True)
-    ]
+    if at not in POSITIONS:
+        raise UnknownName(f"no position {at!r}; there are {', '.join(POSITIONS)}")
+    spread = spread_of(lm, queries) if spread is None else spread
+    drawn = _Noise(noise * spread, draws, torch.Generator().manual_seed(seed))
+    found = [_trace(lm, query, drawn, window, at) for query in queries]
     clean, corrupted, restored = (torch.stack(part) for part in zip(*found, strict=True))
-    settings: dict[str, Setting] = {"noise": noise, "draws": draws, "window": window}
+    settings: dict[str, Setting] = {"noise": noise, "draws": draws, "window": window, "at": at, "spread": spread}
     return Traces(tuple(queries), clean, corrupted, restored, lm.provenance("causal_tracing", settings, seed))
+
+
+def spread_of(lm: LanguageModel, queries: Sequence[Query]) -> float:
+    """The standard deviation of what the first block reads at the subjects of some queries, all together.
+
+    Raises:
+        BadQuery: as for `trace`.
+    """
+    read = ((_first_reads(lm, query), lm.subject_positions(query)) for query in queries)
+    return float(torch.cat([one[span.start : span.stop] for one, span in read]).std())
 
 
 @dataclass(frozen=True)
@@ -108,10 +124,11 @@ def _first_reads(lm: LanguageModel, query: Query) -> Float[Tensor, "position hid
 
 @torch.no_grad()
 def _trace(
-    lm: LanguageModel, query: Query, span: range, noise: _Noise, window: int
+    lm: LanguageModel, query: Query, noise: _Noise, window: int, at: str
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, " layer"]]:
     """One query: P(answer) as it is, with noise, and with noise and each layer restored."""
-    tokens = lm.tokens(query)
+    tokens, span = lm.tokens(query), lm.subject_positions(query)
+    place = span[-1] if at == "subject" else len(tokens.prompt) - 1
     one = (tokens, tokens.answers[0])
     neurons: dict[int, Tensor] = {}
     with hooks.watching_inputs(lm.downs, neurons.__setitem__):
@@ -124,7 +141,7 @@ def _trace(
         batch = variants[start : start + AT_ONCE]
         corrupt = _adding(drawn[[draw for draw, _ in batch]], span)
         restore = {
-            lm.downs[layer]: _putting(rows, span[-1], neurons[layer].view(-1, lm.neurons)[span[-1]], len(batch))
+            lm.downs[layer]: _putting(rows, place, neurons[layer].view(-1, lm.neurons)[place], len(batch))
             for layer in range(lm.layers)
             if len(rows := _restoring(batch, layer, window))
         }
