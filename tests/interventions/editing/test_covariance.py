@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from torch import Tensor
 from families import tiny
 from locant.errors import BadFile, LocantError, UnknownName
 from locant.interventions.editing import covariance as module
+from locant.interventions.editing import prepare
+from locant.interventions.editing.background import read_ahead
 from locant.interventions.editing.covariance import Covariance, accumulate, key_covariances, solver
 from locant.interventions.editing.texts import name_of_texts, read_running_text, windows_of
 from locant.models import LanguageModel
@@ -79,7 +82,7 @@ def test_another_layer_text_budget_model_or_weight_is_read_anew(monkeypatch: pyt
     key_covariances(lm, [0], TEXTS, 50, 0)
     name = next(iter(dict(lm.model.named_parameters())))
     read: list[object] = []
-    monkeypatch.setattr(module, "accumulate", lambda *args: read.append(args) or {})
+    monkeypatch.setattr(module, "accumulate", lambda *args: read.append(args) or accumulate(*args))
     key_covariances(lm, [1], TEXTS, 50, 0)
     key_covariances(lm, [0], TEXTS[1:], 50, 0)
     key_covariances(lm, [0], TEXTS, 10, 0)
@@ -143,3 +146,23 @@ def test_what_holds_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_sources_of_text_have_names_of_their_own() -> None:
     assert len({name_of_texts(one) for one in (None, ["a"], ["a", "b"], ["ab"])}) == 4
+
+
+def test_layers_read_ahead_are_read_at_once_and_found_by_one_layers_editor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lm = tiny("llama")
+    passes: list[tuple[int, ...]] = []
+
+    def counted(lm: LanguageModel, layers: Sequence[int], *rest: object) -> dict[int, Covariance]:
+        passes.append(tuple(layers))
+        return accumulate(lm, layers, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("locant.interventions.editing.covariance.accumulate", counted)
+    read_ahead(lm, range(lm.layers), None, 300, 0)
+    for layer in range(lm.layers):
+        prepare(lm, "rome", {"layer": layer, "tokens": 300})
+    assert passes == [tuple(range(lm.layers))]
+    monkeypatch.setattr("locant.interventions.editing.covariance.MEMORY", 1)
+    read_ahead(lm, range(lm.layers), None, 200, 0)
+    assert passes[1:] == [(layer,) for layer in range(lm.layers)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from locant.interventions.editing.covariance import Covariance, key_covariances
+from locant.interventions.editing.covariance import Covariance, keep_covariances, key_covariances
 from locant.interventions.editing.texts import Texts, name_of_texts, read_running_text
 from locant.models import LanguageModel
 from locant.types import Setting
@@ -46,7 +46,7 @@ def read_background(
     """
     prefixes = make_up(lm, seed) if contexts is None else tuple(contexts)
     text = None if texts is None else read_running_text(texts)
-    tokens = min(TOKENS, TOKENS_OF_NEURON * lm.neurons) if tokens is None else tokens
+    tokens = _budget(lm, tokens)
     covariances = key_covariances(lm, layers, text, tokens, seed)
     settings: dict[str, Setting] = {
         "contexts": name_of_texts(contexts),
@@ -55,3 +55,13 @@ def read_background(
         "seed": seed,
     }
     return Background(prefixes, covariances, settings)
+
+
+def read_ahead(lm: LanguageModel, layers: Sequence[int], texts: Texts, tokens: int | None, seed: int) -> None:
+    """Put the covariances of many layers on disk, all read at once, for editors that are made one after another."""
+    text = None if texts is None else read_running_text(texts)
+    keep_covariances(lm, layers, text, _budget(lm, tokens), seed)
+
+
+def _budget(lm: LanguageModel, tokens: int | None) -> int:
+    return min(TOKENS, TOKENS_OF_NEURON * lm.neurons) if tokens is None else tokens

@@ -26,6 +26,9 @@ from locant.models.weights import fingerprint
 Solve: TypeAlias = Callable[[Tensor], Tensor]
 """From keys [neuron key] to C^-1 keys."""
 
+MEMORY = 8 << 30
+"""Bytes that the sums of one pass may take: of all layers but of the largest models."""
+
 TOKENS_AT_ONCE = 8192
 """Tokens of one pass, with padding."""
 
@@ -76,7 +79,16 @@ def solver(covariance: Covariance, ridge: float) -> Solve:
 def key_covariances(
     lm: LanguageModel, layers: Sequence[int], texts: Sequence[str] | None, tokens: int, seed: int
 ) -> dict[int, Covariance]:
-    """The covariance of some layers' keys, all read in one pass over the text; kept on disk for the next time.
+    """The covariance of some layers' keys, kept on disk for the next time; see `keep_covariances`."""
+    keep_covariances(lm, layers, texts, tokens, seed)
+    identity = _identities(lm, layers, texts, tokens, seed)
+    return {layer: _cached(identity[layer]) for layer in layers}
+
+
+def keep_covariances(
+    lm: LanguageModel, layers: Sequence[int], texts: Sequence[str] | None, tokens: int, seed: int
+) -> None:
+    """Put the covariance of some layers' keys on disk, where it is not there: as many layers in a pass as fit.
 
     The papers read 100,000 texts of Wikipedia.
 
@@ -91,6 +103,21 @@ def key_covariances(
     """
     if tokens < 1:
         raise UnknownName(f"a covariance needs tokens to read, not {tokens}")
+    identity = _identities(lm, layers, texts, tokens, seed)
+    missing = [layer for layer in layers if not _is_kept(identity[layer])]
+    if not missing:
+        return
+    windows = windows_of(lm, texts, tokens, seed)
+    size = max(1, MEMORY // (lm.neurons**2 * torch.float64.itemsize))
+    for first in range(0, len(missing), size):
+        for layer, covariance in accumulate(lm, missing[first : first + size], windows).items():
+            _keep(identity[layer], covariance)
+
+
+def _identities(
+    lm: LanguageModel, layers: Sequence[int], texts: Sequence[str] | None, tokens: int, seed: int
+) -> dict[int, str]:
+    """What tells each layer's covariance from every other."""
     about = {
         "model": lm.name,
         "revision": lm.revision,
@@ -99,15 +126,7 @@ def key_covariances(
         "texts": name_of_texts(texts) if texts is not None else f"own, seed {seed}",
         "tokens": tokens,
     }
-    identity = {layer: json.dumps(about | {"layer": layer}, sort_keys=True) for layer in layers}
-    found = {layer: kept for layer, one in identity.items() if (kept := _cached(one)) is not None}
-    missing = [layer for layer in layers if layer not in found]
-    if missing:
-        computed = accumulate(lm, missing, windows_of(lm, texts, tokens, seed))
-        for layer, covariance in computed.items():
-            _keep(identity[layer], covariance)
-        found |= computed
-    return found
+    return {layer: json.dumps(about | {"layer": layer}, sort_keys=True) for layer in layers}
 
 
 @torch.no_grad()
@@ -155,15 +174,19 @@ def _file(identity: str) -> Path:
     return cache_folder() / "covariance" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.safetensors"
 
 
-def _cached(identity: str) -> Covariance | None:
-    """What was kept under this identity; None where nothing was, or it cannot be read any more."""
+def _is_kept(identity: str) -> bool:
+    """Whether there is something whole under this identity."""
     try:
         with safe_open(_file(identity), framework="pt") as file:
-            about = file.metadata() or {}
-            matrix = file.get_tensor("matrix")
-        return Covariance(matrix, int(about["tokens"])) if about["identity"] == identity else None
+            return bool((file.metadata() or {})["identity"] == identity and int(file.metadata()["tokens"]))
     except (OSError, SafetensorError, KeyError, ValueError):
-        return None
+        return False
+
+
+def _cached(identity: str) -> Covariance:
+    """What is kept under this identity."""
+    with safe_open(_file(identity), framework="pt") as file:
+        return Covariance(file.get_tensor("matrix"), int(file.metadata()["tokens"]))
 
 
 def _keep(identity: str, covariance: Covariance) -> None:
