@@ -12,7 +12,7 @@ import pytest
 
 import locant
 from families import tiny
-from locant.attributions.tracing import trace
+from locant.attributions.tracing import spread_of, trace
 from locant.errors import BadFile, BadQuery, UnknownName
 from locant.evaluations import read_answers
 from locant.interventions.editing import edit, prepare
@@ -20,12 +20,13 @@ from locant.queries.edit_cases import EditCase
 from locant.recipes.edit_cases import select_cases
 from locant.recipes.editing import Plan, run_editing
 from locant.recipes.editing.edited import COLLAPSED, REFUSED, edit_alone, read_before
+from locant.recipes.editing.places import edit_layer, place_rows, trace_rows
 from locant.recipes.editing.plan import RANDOM, steps
 from locant.reports.editing import page_of
 
 TABLES = {
     "cases", "alone", "methods", "costs", "in_turn", "drift", "together", "batch", "everywhere", "places", "layers",
-    "ended",
+    "ended", "localized", "traces",
 }  # fmt: skip
 TIMED = {"alone", "together", "costs", "methods", "batch"}
 """Tables that hold seconds."""
@@ -52,7 +53,7 @@ def table(run: Path, name: str) -> pl.DataFrame:
 def test_a_run_has_a_table_of_every_experiment_and_says_that_it_is_complete(run: Path) -> None:
     assert {path.stem for path in (run / "tables").iterdir()} == TABLES
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["status"] == "complete" and manifest["settings"]["resolved"]["ft_m"]["steps"] == 10
+    assert manifest["status"] == "complete" and manifest["resolved"]["ft_m"]["steps"] == 10
 
 
 def test_every_case_is_read_as_after_an_edit_by_hand(run: Path) -> None:
@@ -121,19 +122,59 @@ def test_only_methods_that_take_many_edit_them_at_once(run: Path) -> None:
     assert set(table(run, "together")["method"]) == {"ft_m"}
 
 
-def test_layers_are_edited_beside_what_tracing_says_of_them(run: Path) -> None:
+def test_layers_are_edited_beside_what_localization_says_of_them_where_they_are_edited(run: Path) -> None:
     lm, case = locant.load("almanac"), cases()[0]
-    everywhere = table(run, "everywhere").filter(pl.col("case") == case.uid)
-    assert everywhere["layer"].to_list() == list(range(lm.layers)) and set(everywhere["method"]) == {"ft_m"}
-    assert everywhere["tracing"].to_list() == pytest.approx(
-        trace(lm, [case.request.query]).effect[0].tolist(), abs=1e-6
-    )
-    assert everywhere["credit"].sum() == pytest.approx(1)
+    localized = table(run, "localized").filter(pl.col("case") == case.uid)
+    spread = spread_of(lm, [one.request.query for one in cases()])
+    # The almanac is edited at the prompt's last token
+    traced = trace(lm, [case.request.query], at="last", spread=spread)
+    assert localized["layer"].to_list() == list(range(lm.layers))
+    assert localized["tracing"].to_list() == pytest.approx(traced.effect[0].tolist(), abs=1e-6)
+    assert localized["credit"].sum() == pytest.approx(1)
+    traces = table(run, "traces")
+    assert traces["measured"].item() and traces["layer"].item() == 0 and traces["facts"].item() == 4
+    assert traces["largest"].item() > 0.3 * (traces["clean"] - traces["corrupted"]).item()
+
+
+def test_rewrite_scores_are_those_of_edits_by_hand(run: Path) -> None:
+    lm, case = locant.load("almanac"), cases()[0]
     old = float(read_answers(lm, [case.request.asked]).log_probability.exp())
     with edit(lm, case.requests, "ft_m", steps=10, layer=2):
         new = float(read_answers(lm, [case.request.asked]).log_probability.exp())
-    at_two = everywhere.filter(pl.col("layer") == 2)["rewrite"].item()
-    assert at_two == pytest.approx((new - old) / (1 - old), rel=1e-3)
+    everywhere = table(run, "everywhere").filter(pl.col("case") == case.uid)
+    assert everywhere["layer"].to_list() == list(range(lm.layers)) and set(everywhere["method"]) == {"ft_m"}
+    at_two = everywhere.filter(pl.col("layer") == 2)
+    assert at_two["rewrite"].item() == pytest.approx((new - old) / (1 - old), rel=1e-3)
+    # Ten steps, which the run's own settings say, are not enough there
+    assert at_two["steps"].item() == 10 and at_two["reached"].item() == 0
+    assert table(run, "layers").filter(pl.col("layer") == 2)["reached"].max() < 1
+
+
+def test_ft_m_goes_on_at_every_layer_until_it_has_learnt_the_fact() -> None:
+    lm, plan = locant.load("almanac"), Plan(("ft_m",), tokens=0)
+    judging = read_before(lm, cases()[:1], (), plan)
+    for layer in (0, 3):
+        found = edit_layer(lm, cases()[:1], "ft_m", layer, judging.before, plan)
+        assert found["reached"].item() == 1 and found["rewrite"].item() > 0.95
+    assert found["steps"].item() > 25
+
+
+def test_a_layer_where_the_method_fails_has_no_scores_and_says_why(tmp_path: Path) -> None:
+    lm, plan = tiny("gpt2"), Plan(("ft_m",), {"ft_m": {"rate": 1e36}}, tokens=0)
+    judging = read_before(lm, [made_up(30)], (), plan)
+    found = edit_layer(lm, [made_up(30)], "ft_m", 1, judging.before, plan)
+    assert found["rewrite"].null_count() == 1 and "loss" in found["why"].item()
+
+
+def test_a_tracing_that_hardly_brings_anything_back_names_no_layer() -> None:
+    one = {"case": "a", "clean": 0.99, "corrupted": 0.25, "tracing": 0.07, "credit": 1.0}
+    weak = pl.DataFrame([{**one, "layer": 0}, {**one, "layer": 1, "tracing": 0.0}])
+    assert [row["measured"] for row in trace_rows(weak)] == [False]
+    assert [row["measured"] for row in trace_rows(weak.with_columns(pl.col("tracing") + 0.01))] == [True]
+    edited = pl.DataFrame([{"case": case, "method": "ft_m", "layer": layer, "rewrite": 0.5 + layer / 9,
+                            "generalisation": None, "kept": None} for case in "abc" for layer in (0, 1)])  # fmt: skip
+    three = pl.concat([weak.with_columns(case=pl.lit(case)) for case in "abc"])
+    assert {row["effect"] for row in place_rows(three, edited, PLAN)} == {"credit"}
 
 
 def test_editability_is_said_of_every_score_and_effect(run: Path) -> None:
@@ -160,7 +201,10 @@ def test_a_resumed_run_computes_nothing_again_and_ends_the_same(run: Path, tmp_p
     assert all(table(run, name).equals(kept[name]) for name in kept)
 
 
-def test_a_folder_of_another_run_is_refused(run: Path) -> None:
+def test_a_folder_of_another_run_is_refused_before_anything_is_read_of_the_model(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locant.recipes.editing.prepare", None)
     other = Plan(("ft_m",), in_turn=0, together=0, layers=0, tokens=0)
     with pytest.raises(BadFile, match="methods"):
         run_editing(locant.load("almanac"), cases(), run, other, source="almanac", texts=TEXTS)

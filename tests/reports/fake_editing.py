@@ -13,7 +13,7 @@ from pages import written
 
 from locant.recipes.editing.edited import REFUSED
 from locant.recipes.editing.judged import cost_rows, drift_rows, ended_rows, method_rows
-from locant.recipes.editing.places import layer_rows, place_rows
+from locant.recipes.editing.places import layer_rows, place_rows, trace_rows
 from locant.recipes.editing.plan import OF_LAYERS, RANDOM, Plan, steps
 
 PLAN = Plan(methods=("kn",))
@@ -68,6 +68,8 @@ class Truth:
         does: what they do, where it is not as in `DOES`.
         in_turn, together, layers: how many cases each of these experiments has.
         gain: how much better an edit is at the layer with the highest effect than elsewhere.
+        traced: what restoring all layers brings back, of a probability.
+        reached: layers from the first whose training comes to its aim.
         refused: of the first method.
         masked: whether the model writes nothing freely and has no perplexity.
         lacking: what is not asked of any case, as 'portability'.
@@ -83,6 +85,8 @@ class Truth:
     together: int = 12
     layers: int = 12
     gain: float = 0.3
+    traced: float = 1.0
+    reached: int = 6
     refused: int = 1
     masked: bool = False
     lacking: Sequence[str] = ()
@@ -99,7 +103,8 @@ class Truth:
 def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
     """A run folder whose tables are gathered from single cases by the functions that gather a real run's."""
     made = _Made(truth)
-    alone, in_turn, together, everywhere = made.alone(), made.in_turn(), made.together(), made.everywhere()
+    alone, in_turn, together = made.alone(), made.in_turn(), made.together()
+    localized, everywhere = made.localized(), made.everywhere()
     tables: dict[str, list[Row]] = {
         "cases": list(made.cases()),
         "alone": alone.to_dicts(),
@@ -109,9 +114,11 @@ def fake_run(folder: Path, truth: Truth = Truth()) -> Path:
         "drift": drift_rows(in_turn, PLAN).to_dicts(),
         "together": together.to_dicts(),
         "batch": method_rows(together, PLAN).to_dicts(),
+        "localized": localized.to_dicts(),
         "everywhere": everywhere.to_dicts(),
-        "places": list(place_rows(everywhere, PLAN)),
-        "layers": list(layer_rows(everywhere, PLAN)),
+        "places": list(place_rows(localized, everywhere, PLAN)),
+        "layers": list(layer_rows(localized, everywhere)),
+        "traces": list(trace_rows(localized)),
         "ended": list(ended_rows({"alone": alone})),
     }
     kept = {name: [] if name in truth.empty else rows for name, rows in tables.items()}
@@ -231,20 +238,32 @@ class _Made:
             parts += [{**row, "case": "", "relation": "", "method": method} for row in whole]
         return _frame(parts)
 
-    def everywhere(self) -> pl.DataFrame:
+    def localized(self) -> pl.DataFrame:
+        numbers = np.random.default_rng(self.truth.seed + 1)
         parts = []
-        number = min(self.truth.layers, self.truth.cases)
-        for method, place in itertools.product(OF_LAYERS, range(number)):
+        for place in range(min(self.truth.layers, self.truth.cases)):
+            traced, credit = (numbers.dirichlet(np.ones(LAYERS)) for _ in range(2))
+            parts += [
+                {"case": self.names[place], "layer": layer, "tracing": self.truth.traced * float(traced[layer]),
+                 "credit": float(credit[layer]), "clean": 0.99, "corrupted": 0.25}
+                for layer in range(LAYERS)
+            ]  # fmt: skip
+        return _frame(parts)
+
+    def everywhere(self) -> pl.DataFrame:
+        effects = self.localized()
+        parts = []
+        for method, place in itertools.product(OF_LAYERS, range(min(self.truth.layers, self.truth.cases))):
             if method not in self.truth.methods:
                 continue
-            effects = self.numbers.dirichlet(np.ones(LAYERS))
+            own = effects.filter(pl.col("case") == self.names[place])["tracing"].to_numpy()
             for layer in range(LAYERS):
-                best = self.truth.gain * (layer == effects.argmax())
+                best = self.truth.gain * (layer == own.argmax())
                 rewrite = 0.6 - 0.05 * layer + best + 0.02 * self.numbers.standard_normal()
                 parts.append(
-                    {"case": self.names[place], "method": method, "layer": layer, "tracing": float(effects[layer]),
-                     "credit": float(self.numbers.dirichlet(np.ones(LAYERS))[layer]), "rewrite": float(rewrite),
-                     "generalisation": 0.7 * float(rewrite), "kept": 0.9}
+                    {"case": self.names[place], "method": method, "layer": layer, "rewrite": float(rewrite),
+                     "generalisation": 0.7 * float(rewrite), "kept": 0.9, "loss": 0.01, "steps": 20.0,
+                     "reached": float(layer < self.truth.reached), "why": None}
                 )  # fmt: skip
         return _frame(parts)
 

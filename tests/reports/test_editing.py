@@ -254,6 +254,12 @@ def test_localization_says_where_only_if_following_it_beats_one_layer(tmp_path, 
     assert f"{_number(table, 'both'):.2f} by both, so that it adds {_number(table, 'added'):.2f}, p" in text
 
 
+def test_a_tracing_that_brings_nothing_back_is_not_measured(tmp_path):
+    found = answer(made(tmp_path, methods=("rome",), layers=14, traced=0.05), "say where")[1]
+    assert "Causal tracing was not measured: noise takes P(old) from 0.99 to 0.25" in found
+    assert "ROME, credit: " in found and "ROME, tracing: " not in found
+
+
 def test_what_localization_adds_is_no_yes_if_following_it_is_worse(tmp_path):
     folder = made(tmp_path, methods=("rome",), layers=14, gain=0.1, seed=2)
     tracing = next(one for one in places.places(read_run(folder)) if one.effect == "tracing")

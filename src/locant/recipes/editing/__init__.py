@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -20,9 +20,25 @@ from locant.errors import UnknownName
 from locant.interventions.editing import Editor, prepare
 from locant.models import LanguageModel
 from locant.queries.edit_cases import EditCase
-from locant.recipes.editing.edited import ENDED, Judging, edit_alone, edit_in_turn, edit_together, read_before
+from locant.recipes.editing.edited import (
+    ENDED,
+    REFUSED,
+    Judging,
+    edit_alone,
+    edit_in_turn,
+    edit_together,
+    read_before,
+)
 from locant.recipes.editing.judged import cost_rows, drift_rows, ended_rows, method_rows
-from locant.recipes.editing.places import can_be_localized, edit_everywhere, layer_rows, place_rows
+from locant.recipes.editing.places import (
+    can_be_localized,
+    edit_layer,
+    layer_rows,
+    localize,
+    place_rows,
+    trace_rows,
+    tracing_of,
+)
 from locant.recipes.editing.plan import OF_LAYERS, RANDOM, Plan
 from locant.recipes.work import Data, Say, Work, manifest_of, say_nothing
 from locant.sweeps import RunFolder
@@ -62,17 +78,22 @@ def run_editing(
     """
     if not cases or len({one.uid for one in cases}) < len(cases):
         raise UnknownName("a run edits one case or more, each with a name of its own")
-    editors = {name: prepare(lm, name, plan.of(name)) for name in plan.methods}
     run = RunFolder(folder)
     data = Data(
         source=source,
         drawn=drawn,
-        counts={"cases": len(cases), "left_out": dict(left_out or {}), "texts": len(texts)},
+        counts={
+            "cases": len(cases),
+            "left_out": dict(left_out or {}),
+            "texts": len(texts),
+        },
         text=repr([*cases, tuple(texts)]),
     )
-    manifest = manifest_of(
-        "editing", lm, data, plan.plain() | {"resolved": {name: dict(one.settings) for name, one in editors.items()}}
-    )
+    manifest = manifest_of("editing", lm, data, plan.plain())
+    # Before statistics of the model are read, which may take long; then with all that they settle
+    run.check(manifest)
+    editors = {name: prepare(lm, name, plan.of(name)) for name in plan.methods}
+    manifest["resolved"] = {name: dict(one.settings) for name, one in editors.items()}
     run.check(manifest)
     run.open(manifest)
     work = _Work(lm, run, manifest, say, tuple(cases), plan, editors)
@@ -80,8 +101,8 @@ def run_editing(
     judging = read_before(lm, cases, texts, plan)
     alone = work.alone(judging)
     in_turn, together = work.in_turn(judging), work.together(judging, alone)
-    work.places()
-    work.ended({"alone": alone, "in turn": in_turn, "together": together})
+    everywhere = work.places(judging)
+    work.ended({"alone": alone, "in turn": in_turn, "together": together, "every layer": everywhere})
     run.finish(manifest)
     return folder
 
@@ -160,19 +181,28 @@ class _Work(Work):
         self._save("batch", method_rows(edited, self.plan))
         return edited
 
-    def places(self) -> None:
+    def places(self, judging: Judging) -> pl.DataFrame:
         """As many cases as the plan says, at every layer."""
         some = self.cases[: self.plan.layers]
-        can = can_be_localized(self.lm, some) and set(OF_LAYERS) & set(self.plan.methods)
-
-        @cache
-        def editors(method: str, layer: int) -> Editor:
-            return prepare(self.lm, method, self.plan.of(method) | {"layer": layer})
-
-        units = [Unit([one.uid], partial(edit_everywhere, self.lm, one, editors, self.plan)) for one in some if can]
-        edited = self._fill("everywhere", units, "editing every layer")
-        self._save("places", list(place_rows(edited, self.plan)))
-        self._save("layers", list(layer_rows(edited, self.plan)))
+        methods = [name for name in OF_LAYERS if name in self.plan.methods]
+        can = some and methods and can_be_localized(self.lm, some)
+        tracing = tracing_of(self.lm, some, self.plan) if can else None
+        localizing = [Unit([one.uid], partial(localize, self.lm, one, tracing, self.plan)) for one in some if tracing]
+        editing = [
+            Unit(
+                [method, layer, len(some)],
+                partial(edit_layer, self.lm, some, method, layer, judging.before, self.plan),
+            )
+            for method in methods
+            for layer in range(self.lm.layers)
+            if tracing
+        ]
+        localized = self._fill("localized", localizing, "asking where facts are")
+        edited = self._fill("everywhere", editing, "editing every layer")
+        self._save("places", list(place_rows(localized, edited, self.plan)))
+        self._save("layers", list(layer_rows(localized, edited)))
+        self._save("traces", list(trace_rows(localized)))
+        return edited.filter(pl.col("why").is_not_null()).with_columns(metric=pl.lit(REFUSED)) if can else edited
 
     def ended(self, parts: Mapping[str, pl.DataFrame]) -> None:
         """What was refused or destroyed the model, and why."""

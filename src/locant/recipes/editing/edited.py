@@ -67,7 +67,8 @@ def edit_alone(
             return _of_method(_ended(error, case), method)
         found = _read_after(lm, [case], judging.scope, judging)
     noted = [
-        (case.uid, case.relation, "notes", what, None, float(value)) for what, value in _numbers(edited.notes).items()
+        (case.uid, case.relation, "notes", what, None, float(value))
+        for what, value in numbers_of(edited.notes).items()
     ]
     noted.append((case.uid, case.relation, "notes", "seconds", None, edited.seconds))
     return _of_method(found if _collapsed([found]) else pl.concat([found, _rows(noted)]), method)
@@ -165,7 +166,7 @@ def _of_random_neurons(lm: LanguageModel, case: EditCase, plan: Plan) -> Editor:
     return prepare(lm, "kn", settings | {"target": target})
 
 
-def _numbers(notes: Sequence[Mapping[str, Setting]]) -> dict[str, float]:
+def numbers_of(notes: Sequence[Mapping[str, Setting]]) -> dict[str, float]:
     """The numbers of a case's notes; of several requests or layers, their means."""
     values: dict[str, list[float]] = {}
     for note in notes:

@@ -15,7 +15,7 @@ from locant.reports.editing.names import EFFECTS, colour_of, dash_of, label_of, 
 from locant.reports.editing.run import Run
 from locant.reports.lines import Line, sweep
 from locant.reports.means import in_order, side, spread, values
-from locant.reports.numbers import count, p_value, points, portion
+from locant.reports.numbers import count, p_value, points, portion, share
 from locant.reports.rows import Dot, dots
 from locant.types import Interval
 
@@ -80,7 +80,7 @@ def answer(run: Run) -> Answer:
     """Whether following effects is better than one layer for all; what explains where edits work stands beside it."""
     found = places(run)
     if not found:
-        return Answer(QUESTION, UNMEASURED, _why(run))
+        return Answer(QUESTION, UNMEASURED, _untraced(run) or _why(run))
     said = [
         f"{one.name}: {gap_of(one.found['gain'])}; R² {one.found['layer'].mean:.2f} by the layer, "
         f"{one.found['effect'].mean:.2f} by the effect, {one.found['both'].mean:.2f} by both, so that it adds "
@@ -90,8 +90,28 @@ def answer(run: Run) -> Answer:
     text = (
         "What following it wins, in rewrite score, over the one layer that is best for other facts; R² of that "
         f"score; p against shuffled facts; {cases_of(found[0].found['added'])}. {'. '.join(said)}."
+        f"{_ranges(run, found)}{_untraced(run)}"
     )
     return Answer(QUESTION, verdict([one.gains for one in found]), text)
+
+
+def _ranges(run: Run, found: list[Place]) -> str:
+    """Between which means the layers lie: where all are alike there is nothing for a place to say."""
+    said = []
+    for method in dict.fromkeys(one.method for one in found):
+        means = run.of("layers", score=REWRITE, method=method)["edited"].to_list()
+        said.append(f"{share(min(means))} to {share(max(means))} with {name_of(method)}")
+    return f" Means of the layers: {', '.join(said)}."
+
+
+def _untraced(run: Run) -> str:
+    """That causal tracing names no layer here, where it names none."""
+    for row in run["traces"].filter(~pl.col("measured")).iter_rows(named=True):
+        return (
+            f" Causal tracing was not measured: noise takes P(old) from {row['clean']:.2f} to "
+            f"{row['corrupted']:.2f}, and the strongest layer brings back {row['largest']:.3f}."
+        )
+    return ""
 
 
 def _why(run: Run) -> str:
@@ -137,16 +157,19 @@ def _by_layer(run: Run) -> Block:
     said = (
         "Left: each fact edited at each layer. Rewrite score: (P after − P before) / (1 − P before) of the new "
         "object; 100% is all that could be won. Bands: mean ± 1.96 standard errors over facts. Right, of the same "
-        "facts and the untouched model: the effect of causal tracing, how much of P(old object) comes back when the "
-        "layer’s output is restored under noise (a probability), and credit, the layer’s share of the answer’s "
-        "attribution; means, no interval. Layers are counted from 0. Control: the layers beside each other; whether "
-        "the two agree fact by fact is below. n in the table."
+        "facts and the untouched model: the effect of causal tracing, how much of P(old object) comes back when what "
+        "the layer writes at the edited position is restored under noise (a probability), and credit, the "
+        "layer’s share of the answer’s attribution; means, no interval. Layers are counted from 0. Control: the "
+        "layers beside each other; whether the two agree fact by fact is below. n in the table, and the share of "
+        "facts whose training came to the loss it was to stop at, with its mean steps: an edit that ended before "
+        f"says little of its layer.{_untraced(run)}"
     )
     body = panels(parts) + caption(said) + as_table(_LAYER_HEAD, list(_layer_rows(run)), 3)
     return Block(_layers_heading(edited, localized), body, figures)
 
 
-_LAYER_HEAD = ("method", "score", "localization", "layer", "mean score", "mean effect", "rank correlation", "n")
+_LAYER_HEAD = ("method", "score", "localization", "layer", "mean score", "mean effect", "rank correlation",
+               "loss reached", "steps", "n")  # fmt: skip
 
 
 def _layer_rows(run: Run) -> Iterator[tuple[str, ...]]:
@@ -154,6 +177,8 @@ def _layer_rows(run: Run) -> Iterator[tuple[str, ...]]:
         yield (
             name_of(row["method"]), SCORES.get(row["score"], row["score"]), label_of(row["effect"]),
             count(row["layer"] or 0), *(_plain(row[name]) for name in ("edited", "localized", "correlation")),
+            "–" if row["reached"] is None else share(row["reached"]),
+            "–" if row["steps"] is None else f"{row['steps']:.0f}",
             count(row["facts"] or 0),
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ import polars as pl
 from locant.reports.editing.means import scaled
 from locant.reports.editing.names import RANDOM, ordered
 from locant.reports.means import difference, mean, spread, values
-from locant.reports.runs import REAL, TEXT, WHOLE, FinishedRun, finished, tables_of
+from locant.reports.runs import REAL, TEXT, TRUTH, WHOLE, FinishedRun, finished, tables_of
 from locant.types import Interval
 
 RECIPE = "editing"
@@ -38,7 +38,8 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "places": {"method": TEXT, "score": TEXT, "effect": TEXT, "what": TEXT, "mean": REAL, "low": REAL, "high": REAL,
                "n": WHOLE},
     "layers": {"method": TEXT, "score": TEXT, "effect": TEXT, "layer": WHOLE, "facts": WHOLE, "edited": REAL,
-               "edited_error": REAL, "localized": REAL, "correlation": REAL},
+               "edited_error": REAL, "localized": REAL, "correlation": REAL, "reached": REAL, "steps": REAL},
+    "traces": {"clean": REAL, "corrupted": REAL, "largest": REAL, "layer": WHOLE, "facts": WHOLE, "measured": TRUTH},
 }  # fmt: skip
 TABLES = {name: pl.DataFrame(schema=columns) for name, columns in _COLUMNS.items()}
 """The tables that the page reads, without rows: their columns and types."""
