@@ -246,6 +246,22 @@ def test_a_refused_case_is_left_out_of_many_edits_and_the_others_are_made(tmp_pa
     assert json.loads((run / "manifest.json").read_text())["status"] == "complete"
 
 
+def test_many_edits_are_judged_by_what_none_of_them_edits(tmp_path: Path) -> None:
+    first, second = made_up(30), made_up(50)
+    again = replace(first, request=replace(first.request, query=replace(first.request.query, uid="again"), new="w13"))
+    # The neighbour of the first is what the second edits
+    assert first.neighbours[0].prompt == second.request.query.prompt
+    run = run_editing(tiny("gpt2"), [first, second, again], tmp_path / "run", Plan(("ft_m",), layers=0, tokens=0),
+                      source="hand")  # fmt: skip
+    assert json.loads((run / "manifest.json").read_text())["in_conflict"] == 1
+    for name in ("in_turn", "together"):
+        rows = table(run, name)
+        assert set(rows["case"]) - {""} == {"case 30", "case 50"}
+        assert set(rows.filter(pl.col("asked") == "neighbour")["case"]) == {"case 50"}
+    assert set(table(run, "alone").filter(pl.col("asked") == "neighbour")["case"]) == {"case 30", "case 50", "again"}
+    assert "another case asks for another object: 1 case" in page_of(run)
+
+
 def test_cases_that_are_all_refused_leave_a_run_that_says_so(tmp_path: Path) -> None:
     plan = Plan(("kn", "ft_m"), layers=0, tokens=0)
     run = run_editing(tiny("gpt2"), [made_up(30, ""), made_up(31, "")], tmp_path / "run", plan, source="hand")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from locant.types import EditRequest, Query
 
@@ -87,3 +87,51 @@ def fault(request: EditRequest) -> str | None:
     if not request.subject or request.subject not in request.query.prompt:
         return NO_SUBJECT
     return SAME if request.new == request.query.answer else None
+
+
+def without_conflicts(cases: Iterable[EditCase]) -> tuple[EditCase, ...]:
+    """The cases that can all be edited in one model: none asks for another new object where an earlier one asks too.
+
+    Two requests ask for the same where subject and prompt are the same.
+    """
+    wanted: dict[tuple[str, str], str] = {}
+    kept: list[EditCase] = []
+    for case in cases:
+        own = {(one.subject, one.query.prompt): one.new for one in case.requests}
+        if all(wanted.get(asked, new) == new for asked, new in own.items()):
+            wanted |= own
+            kept.append(case)
+    return tuple(kept)
+
+
+def spared_by_all(cases: Sequence[EditCase]) -> tuple[EditCase, ...]:
+    """The cases with those of their bystanders that no other case edits, for when all are edited in one model.
+
+    Left out are neighbours, attributes and unrelated queries of a fact that is edited, or of an edited subject and
+    relation; of those that name no subject, as published ones, all of whose prompt holds an edited subject of the
+    relation.
+    """
+    edited = [one.query for case in cases for one in case.requests]
+    facts = {one.fact.uid for one in edited}
+    subjects: dict[str, set[str]] = {}
+    for one in edited:
+        if one.fact.subject:
+            subjects.setdefault(one.relation, set()).add(one.fact.subject)
+
+    def is_spared(query: Query) -> bool:
+        own = subjects.get(query.relation, set())
+        named = query.fact.subject in own if query.fact.subject else any(one in query.prompt for one in own)
+        return not named and query.fact.uid not in facts
+
+    def spared(queries: Sequence[Query]) -> tuple[Query, ...]:
+        return tuple(filter(is_spared, queries))
+
+    return tuple(
+        replace(
+            one,
+            neighbours=spared(one.neighbours),
+            attributes=spared(one.attributes),
+            unrelated=spared(one.unrelated),
+        )
+        for one in cases
+    )

@@ -53,7 +53,7 @@ def run(
 ) -> None:
     """Facts rewritten by several methods: what the model then says of them, and what else changed."""
     with working("loading"):
-        from locant.recipes.data import read_texts
+        from locant.recipes.data import FactQueries, read_texts
         from locant.recipes.edit_cases import select_cases
         from locant.recipes.editing import Plan, run_editing
 
@@ -75,7 +75,8 @@ def run(
             "known_only": known_only,
         }
         found = select_cases(lm, data, **drawn, seed=seed)
-        texts = read_texts(text, (), seed)
+        edited = [FactQueries(one.query.fact, (one.query,)) for case in found.cases for one in case.requests]
+        texts = read_texts(text, edited, seed)
     with stages() as say:
         run_editing(
             lm,

@@ -19,7 +19,7 @@ import polars as pl
 from locant.errors import UnknownName
 from locant.interventions.editing import Editor, prepare
 from locant.models import LanguageModel
-from locant.queries.edit_cases import EditCase
+from locant.queries.edit_cases import EditCase, spared_by_all, without_conflicts
 from locant.recipes.editing.edited import (
     ENDED,
     REFUSED,
@@ -85,6 +85,7 @@ def run_editing(
         counts={
             "cases": len(cases),
             "left_out": dict(left_out or {}),
+            "in_conflict": len(cases) - len(without_conflicts(cases)),
             "texts": len(texts),
         },
         text=repr([*cases, tuple(texts)]),
@@ -155,7 +156,7 @@ class _Work(Work):
 
     def in_turn(self, judging: Judging) -> pl.DataFrame:
         """As many cases as the plan says, one after another."""
-        some = self.cases[: self.plan.in_turn]
+        some = self._many(self.plan.in_turn)
         units = [
             Unit([method, len(some)], partial(edit_in_turn, self.lm, some, editor, judging))
             for method, editor in self.editors.items()
@@ -167,7 +168,7 @@ class _Work(Work):
 
     def together(self, judging: Judging, alone: pl.DataFrame) -> pl.DataFrame:
         """As many cases as the plan says, at once, by methods that take many."""
-        some = self.cases[: self.plan.together]
+        some = self._many(self.plan.together)
         refused = alone.filter(pl.col("metric").is_in(ENDED)) if len(alone) else alone
         units = [
             Unit(
@@ -203,6 +204,10 @@ class _Work(Work):
         self._save("layers", list(layer_rows(localized, edited)))
         self._save("traces", list(trace_rows(localized)))
         return edited.filter(pl.col("why").is_not_null()).with_columns(metric=pl.lit(REFUSED)) if can else edited
+
+    def _many(self, number: int) -> tuple[EditCase, ...]:
+        """So many cases to be edited in one model, with the bystanders that none of them edits."""
+        return spared_by_all(without_conflicts(self.cases)[:number])
 
     def ended(self, parts: Mapping[str, pl.DataFrame]) -> None:
         """What was refused or destroyed the model, and why."""

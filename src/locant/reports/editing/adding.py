@@ -136,6 +136,7 @@ def _in_turn(run: Run) -> Block:
         f"intervals {'are the bands, and ' if banded else ''}with n in the table. Colour tells families of methods "
         "(orange: closed-form, blue: fine-tuning of a layer, green: neurons), dashes their members. Control: the "
         "same facts edited alone, in the table of methods above; of what is kept, the untouched model keeps 100%. "
+        "Neighbours and unrelated facts that are themselves among the edits are not read. "
         f"One order of facts was tried.{_ends(run)}"
     )
     body = panels(parts) + caption(said) + as_table(_HEAD, list(_rows(run)), 3)

@@ -27,11 +27,15 @@ def sections(run: Run) -> Iterator[Section]:
 
 
 def left_out(run: Run) -> str:
-    """Why cases of the data were not edited, in a sentence; '' if all were."""
+    """Why cases of the data were not edited, or not with others, in a sentence or two; '' if all were."""
     given = run.manifest.get("left_out")
     reasons = given if isinstance(given, Mapping) else {}
     told = [f"{why}: {count(number)}" for why, number in reasons.items() if isinstance(number, int) and number]
-    return f"Not edited: {'; '.join(told)}." if told else ""
+    text = f"Not edited: {'; '.join(told)}." if told else ""
+    clashes = run.manifest.get("in_conflict")
+    if isinstance(clashes, int) and clashes:
+        text += f" Edited alone only, as another case asks for another object: {some(clashes, 'case')}."
+    return text
 
 
 def _block(run: Run) -> Block:
