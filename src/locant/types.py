@@ -41,6 +41,7 @@ class Query:
         answer: the expected text.
         alternatives: other texts that count as the same answer.
         template: the name of the wording, if it has one.
+        subject_at: the character of the prompt at which the wording puts the subject, where it says so.
     """
 
     uid: str
@@ -49,6 +50,7 @@ class Query:
     answer: str
     alternatives: tuple[str, ...] = ()
     template: str = ""
+    subject_at: int | None = None
 
     @property
     def language(self) -> str:

@@ -58,7 +58,7 @@ def test_the_full_form_is_read_with_all_it_asks(tmp_path: Path) -> None:
     assert (query.prompt, query.answer, case.request.new) == ("The capital of France is", "Paris", "Rome")
     assert (case.uid, case.relation, case.request.subject) == ("counterfact/7", "P36", "France")
     assert [(one.prompt, one.answer) for one in case.paraphrases] == [("He left. France is governed from", "Paris")]
-    assert case.paraphrases[0].fact == query.fact
+    assert query.subject_at == len("The capital of ") and case.paraphrases[0].fact == query.fact
     assert [(one.prompt, one.answer) for one in case.neighbours] == [
         ("The Louvre is in", "Paris"),
         ("Notre-Dame is in", "Paris"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from locant.queries.edit_cases import CaseSet, EditCase, fault, sift
 from locant.queries.records import Record, read_records
+from locant.queries.subjects import fill
 from locant.types import EditRequest, Fact, Query
 
 
@@ -33,7 +35,8 @@ def _full(record: Record) -> EditCase | str:
     subject, new = rewrite.text("subject"), rewrite.inner("target_new").text("str")
     uid = _uid(record)
     fact = Fact(uid, subject, rewrite.text("relation_id"), rewrite.inner("target_true").text("str"))
-    request = EditRequest(_query(uid, fact, rewrite.text("prompt").replace("{}", subject)), new)
+    prompt, place = fill(rewrite.text("prompt"), subject)
+    request = EditRequest(replace(_query(uid, fact, prompt), subject_at=place), new)
     return fault(request) or EditCase(
         request,
         paraphrases=_paraphrases(fact, record.texts("paraphrase_prompts")),

@@ -85,7 +85,7 @@ def _case(path: Path, line: int, row: Mapping[str, str]) -> EditCase:
         if not row[name]:
             raise BadFile(f"{where}, column {name!r}: there is nothing in it")
     request = edit_request(
-        _fill(row["prompt"], row),
+        row["prompt"],
         row["subject"],
         row["new"],
         old=row.get("old", ""),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
+from locant.queries.subjects import fill
 from locant.types import EditRequest, Fact, Query
 
 
@@ -48,12 +50,14 @@ def edit_request(
     """Make a request to edit a fact.
 
     Args:
-        prompt: text that holds the subject, and ends where the object begins.
+        prompt: text that holds the subject, or {} for it, and ends where the object begins. With {} the subject is
+            found where it stands, even if the prompt has its letters elsewhere too.
         new: the object to say instead of `old`.
         old: the fact's object as it is known; methods that locate it need it.
     """
+    prompt, place = fill(prompt, subject)
     asked = query(prompt, old, subject=subject, relation=relation, language=language, uid=uid or _hash(prompt, new))
-    return EditRequest(asked, new)
+    return EditRequest(replace(asked, subject_at=place), new)
 
 
 def _hash(prompt: str, answer: str) -> str:

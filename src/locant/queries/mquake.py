@@ -6,6 +6,7 @@ from pathlib import Path
 
 from locant.queries.edit_cases import CaseSet, EditCase, fault, sift
 from locant.queries.records import Record, read_records
+from locant.queries.subjects import fill
 from locant.types import EditRequest, Fact, Query
 
 
@@ -52,5 +53,6 @@ def _case(record: Record) -> EditCase | str:
 def _request(uid: str, rewrite: Record) -> EditRequest:
     subject, old = rewrite.text("subject"), rewrite.inner("target_true").text("str")
     fact = Fact(uid, subject, rewrite.text("relation_id"), old)
-    query = Query(uid, fact, rewrite.text("prompt").replace("{}", subject), old)
+    prompt, place = fill(rewrite.text("prompt"), subject)
+    query = Query(uid, fact, prompt, old, subject_at=place)
     return EditRequest(query, rewrite.inner("target_new").text("str"))

@@ -34,6 +34,38 @@ def test_keys_are_read_at_the_end_where_that_is_asked_for(almanac_lm: LanguageMo
     assert all(one.position == len(one.tokens.prompt) - 1 for one in (*asked.contexts, asked.essence))
 
 
+@pytest.mark.parametrize("wording", ["{}, whose language is Iranian Persian", "Iran and {}, the Iranian Iran"])
+def test_a_subject_is_where_the_wording_has_it(wording: str, almanac_lm: LanguageModel) -> None:
+    request = locant.edit_request(wording, "Iran", "Rome")
+    before = wording.partition("{}")[0] + "Iran"
+    asked = ask(almanac_lm, request, ("Iran is here",), "{} is an Iran of", "subject")
+    read = [said_at(almanac_lm, one.tokens.prompt, one.position) for one in (*asked.contexts, asked.essence)]
+    assert [one.removeprefix("<s>").strip() for one in read] == [before, f"Iran is here. {before}", "Iran"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "language", "before"),
+    [
+        ("In Iran, people speak Iranian Persian and", "en", "In Iran"),
+        ("Iran or Iran is", "en", "Iran or Iran"),
+        ("Irans is", "en", "Iran"),
+    ],
+)
+def test_a_subject_whose_place_is_not_said_is_the_last_whole_word(
+    prompt: str, language: str, before: str, almanac_lm: LanguageModel
+) -> None:
+    asked = locant.query(prompt, "Rome", subject="Iran", language=language)
+    spans = almanac_lm.tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
+    first, last = spans[almanac_lm.subject_position(asked)]
+    assert first < len(before) <= last
+
+
+def test_where_words_are_not_parted_the_last_letters_are_the_subject(almanac_lm: LanguageModel) -> None:
+    asked = locant.query("中国的首都在中国北方", "Rome", subject="中国", language="zh")
+    spans = almanac_lm.tokenizer(asked.prompt, return_offsets_mapping=True)["offset_mapping"]
+    assert spans[almanac_lm.subject_position(asked)][1] >= 8
+
+
 def test_every_context_is_answered_by_the_new_object(almanac_lm: LanguageModel) -> None:
     asked = ask(almanac_lm, FRANCE, ("In the morning",), "{} is a", "subject")
     assert {almanac_lm.text_of(one.tokens.answers[0]) for one in asked.contexts} == {"Rome"}

@@ -9,6 +9,7 @@ from locant.errors import BadQuery, UnknownName
 from locant.languages import gap, stop
 from locant.models import LanguageModel, sample
 from locant.queries import Tokens
+from locant.queries.subjects import fill
 from locant.types import EditRequest, Query
 
 POSITIONS = ("subject", "last")
@@ -91,12 +92,18 @@ def ask(lm: LanguageModel, request: EditRequest, prefixes: Sequence[str], essenc
     contexts = [place(lm, query, at)]
     for prefix in prefixes:
         try:
-            contexts.append(place(lm, replace(query, prompt=prefix + joint + query.prompt), at))
+            contexts.append(place(lm, _after(prefix + joint, query), at))
         except BadQuery:
             continue
-    said = replace(query, prompt=essence.replace("{}", request.subject))
+    prompt, slot = fill(essence, request.subject)
+    said = replace(query, prompt=prompt, subject_at=slot)
     alone = _placed(lm, said, lm.prompt_tokens(said.prompt, said.language), at)
     return Asked(request, tuple(contexts), alone)
+
+
+def _after(prefix: str, query: Query) -> Query:
+    moved = None if query.subject_at is None else len(prefix) + query.subject_at
+    return replace(query, prompt=prefix + query.prompt, subject_at=moved)
 
 
 def place(lm: LanguageModel, query: Query, at: str) -> Placed:

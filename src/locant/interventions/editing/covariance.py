@@ -184,9 +184,9 @@ def _is_kept(identity: str) -> bool:
 
 
 def _cached(identity: str) -> Covariance:
-    """What is kept under this identity."""
+    """What is kept under this identity; a copy, as the file may be written anew while it is in use."""
     with safe_open(_file(identity), framework="pt") as file:
-        return Covariance(file.get_tensor("matrix"), int(file.metadata()["tokens"]))
+        return Covariance(file.get_tensor("matrix").clone(), int(file.metadata()["tokens"]))
 
 
 def _keep(identity: str, covariance: Covariance) -> None:
