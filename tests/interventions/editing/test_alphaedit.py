@@ -91,3 +91,19 @@ def test_what_makes_no_sense_is_refused() -> None:
             prepare(lm, "alphaedit", wrong)
     with pytest.raises(LocantError, match="norm"):
         prepare(tiny("olmo2"), "alphaedit", {})
+
+
+def test_a_long_key_at_the_first_position_frees_no_other_directions() -> None:
+    moments = torch.tensor([0.5, 1.0, 2.0, 3.0, 4.0])
+    first = torch.tensor([0.0, 0.0, 0.0, 0.0, 100.0])
+    plain = free_space(Covariance(torch.diag(moments), 1000), 0.1, None)
+    matrix = torch.diag(moments) + 0.02 * torch.outer(first, first)
+    known = free_space(Covariance(matrix, 1000, first, 20), 0.1, None)
+    assert plain.used.shape[1] == 4 == known.used.shape[1]
+    assert free_space(Covariance(matrix, 1000), 0.1, None).used.shape[1] == 1
+
+
+def test_how_many_directions_are_protected_is_among_the_settings() -> None:
+    ranks = [int(one) for one in str(prepare(tiny("llama"), "alphaedit", {}).settings["protected"]).split(", ")]
+    assert len(ranks) == len(str(prepare(tiny("llama"), "alphaedit", {}).settings["l2"]).split(", "))
+    assert all(0 < one < tiny("llama").neurons for one in ranks)

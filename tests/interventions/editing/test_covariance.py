@@ -166,3 +166,13 @@ def test_layers_read_ahead_are_read_at_once_and_found_by_one_layers_editor(
     monkeypatch.setattr("locant.interventions.editing.covariance.MEMORY", 1)
     read_ahead(lm, range(lm.layers), None, 200, 0)
     assert passes[1:] == [(layer,) for layer in range(lm.layers)]
+
+
+def test_the_first_keys_mean_is_kept_with_how_many_there_are() -> None:
+    lm, windows = tiny("llama"), [(5, 6, 7), (8, 9), (11,)]
+    found = accumulate(lm, [1], windows)[1]
+    mean = torch.stack([keys_of(lm, 1, one)[0] for one in windows]).double().mean(dim=0)
+    assert found.firsts == 3 and found.first is not None
+    torch.testing.assert_close(found.first.double(), mean, rtol=1e-5, atol=1e-6)
+    kept = [key_covariances(lm, [1], TEXTS, 50, 0)[1] for _ in range(2)]
+    assert torch.equal(kept[0].first, kept[1].first) and kept[0].firsts == kept[1].firsts == len(TEXTS)  # type: ignore[arg-type]

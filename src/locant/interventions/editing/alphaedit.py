@@ -55,7 +55,9 @@ def alphaedit(
         layers: ascending; None for the preset's.
         l2: the price of a change, in squared lengths of keys; None for the preset's, which for models that the paper
             has not is a part of the squared length that keys have in P, in each layer its own.
-        free: P are the directions with least of the keys' second moment, as many as have this part of it together.
+        free: P are the directions with least of the keys' second moment, as many as have this part of it together;
+            what keys have at the first position of a text does not count. How many others there are is among the
+            settings: protected.
         threshold: P are instead the directions whose second moment is below this, as published: 2e-2, whatever
             the size of a model's activations. None for both takes the preset's.
 
@@ -85,6 +87,7 @@ def alphaedit(
         "layers": ", ".join(map(str, layers)),
         "l2": ", ".join(f"{prices[layer]:.6g}" for layer in layers),
         **({"free": free} if threshold is None else {"threshold": threshold}),
+        "protected": ", ".join(str(spaces[layer].used.shape[1]) for layer in layers),
         **search.settings(),
         **known.settings,
     }
@@ -129,12 +132,16 @@ def free_space(covariance: Covariance, free: float | None, threshold: float | No
     """The directions of C with the smallest eigenvalues.
 
     Args:
-        free: the part of C's trace that they have together, at most.
+        free: the part that they have together, at most, of C's trace without the first position's mean key: that
+            alone can have a third of it, so that far more than this part of all other keys would be free.
         threshold: instead, what their eigenvalues are below.
     """
     moments, directions = torch.linalg.eigh(covariance.matrix.double())
-    moments = moments.clamp_min(0)
-    used = moments.cumsum(0) > (free or 0) * moments.sum() if threshold is None else moments >= threshold
+    moments = rest = moments.clamp_min(0)
+    if covariance.first is not None:
+        along = directions.T @ covariance.first.double()
+        rest = (moments - covariance.firsts / covariance.tokens * along**2).clamp_min(0)
+    used = rest.cumsum(0) > (free or 0) * rest.sum() if threshold is None else moments >= threshold
     return FreeSpace(directions[:, used], float(moments[~used].sum()))
 
 

@@ -40,10 +40,15 @@ class Covariance:
     Attributes:
         matrix: in float32, from sums in float64.
         tokens: what it is a mean over.
+        first: the mean key at the first position of a text, where many models have one key many times as long as any
+            other, whatever they read. None if it is not known.
+        firsts: how many of the tokens stand there.
     """
 
     matrix: Float[Tensor, "neuron neuron"]
     tokens: int
+    first: Float[Tensor, " neuron"] | None = None
+    firsts: int = 0
 
     def regular(self, ridge: float) -> Float[Tensor, "neuron neuron"]:
         """The matrix in float64, with `ridge` times its mean diagonal added to the diagonal.
@@ -125,6 +130,7 @@ def _identities(
         "dtype": str(lm.model.dtype),
         "texts": name_of_texts(texts) if texts is not None else f"own, seed {seed}",
         "tokens": tokens,
+        "first": "its mean is kept",
     }
     return {layer: json.dumps(about | {"layer": layer}, sort_keys=True) for layer in layers}
 
@@ -139,6 +145,7 @@ def accumulate(
         at_once: tokens in one pass, with padding; at least one window.
     """
     sums: dict[int, Tensor] = {}
+    firsts: dict[int, Tensor] = {}
     seen: dict[int, Tensor] = {}
     downs = [lm.downs[layer] for layer in layers]
     with hooks.at_rest(lm.model):
@@ -147,13 +154,21 @@ def accumulate(
             with hooks.watching_inputs(downs, seen.__setitem__), hooks.stopping_after(lm.blocks[max(layers)]):
                 lm.run(placed)
             for index, values in seen.items():
-                keys = values.reshape(*placed.mask.shape, -1)[placed.mask.to(values.device)]
+                values = values.reshape(*placed.mask.shape, -1)
+                first = values[:, 0].double().sum(dim=0)
+                firsts[index] = firsts[index].add_(first) if index in firsts else first
+                keys = values[placed.mask.to(values.device)]
                 # Products are summed in float64; made in it only where that is not slow
                 keys = keys.double() if keys.device.type == "cpu" else keys.float()
                 product = keys.T @ keys
                 sums[index] = sums[index].add_(product) if index in sums else product.double()
     tokens = sum(map(len, windows))
-    return {layer: Covariance((sums[index] / tokens).float().cpu(), tokens) for index, layer in enumerate(layers)}
+    return {
+        layer: Covariance(
+            (sums[index] / tokens).float().cpu(), tokens, (firsts[index] / len(windows)).float().cpu(), len(windows)
+        )
+        for index, layer in enumerate(layers)
+    }
 
 
 def _batches(windows: Sequence[tuple[int, ...]], at_once: int) -> Iterator[Sites]:
@@ -178,7 +193,8 @@ def _is_kept(identity: str) -> bool:
     """Whether there is something whole under this identity."""
     try:
         with safe_open(_file(identity), framework="pt") as file:
-            return bool((file.metadata() or {})["identity"] == identity and int(file.metadata()["tokens"]))
+            about = file.metadata() or {}
+            return bool(about["identity"] == identity and int(about["tokens"]) and "first" in set(file.keys()))
     except (OSError, SafetensorError, KeyError, ValueError):
         return False
 
@@ -186,9 +202,12 @@ def _is_kept(identity: str) -> bool:
 def _cached(identity: str) -> Covariance:
     """What is kept under this identity; a copy, as the file may be written anew while it is in use."""
     with safe_open(_file(identity), framework="pt") as file:
-        return Covariance(file.get_tensor("matrix").clone(), int(file.metadata()["tokens"]))
+        about = file.metadata()
+        matrix, first = (file.get_tensor(name).clone() for name in ("matrix", "first"))
+    return Covariance(matrix, int(about["tokens"]), first, int(about["firsts"]))
 
 
 def _keep(identity: str, covariance: Covariance) -> None:
-    about = {"identity": identity, "tokens": str(covariance.tokens)}
-    write_whole(_file(identity), lambda beside: save_file({"matrix": covariance.matrix}, beside, metadata=about))
+    about = {"identity": identity, "tokens": str(covariance.tokens), "firsts": str(covariance.firsts)}
+    tensors = {"matrix": covariance.matrix} | ({} if covariance.first is None else {"first": covariance.first})
+    write_whole(_file(identity), lambda beside: save_file(tensors, beside, metadata=about))
