@@ -8,6 +8,7 @@ import torch
 import locant
 from almanac_edits import other_capitals, other_wordings, requests, said, told
 from families import tiny
+from locant.cli.run.shared import settings_of_editors
 from locant.errors import LocantError, UnknownName
 from locant.interventions.editing import edit, prepare
 from locant.interventions.editing.memit import least
@@ -122,3 +123,12 @@ def test_requests_with_the_same_keys_are_refused_where_no_weight_tells_them_apar
     with pytest.raises(LocantError, match="same keys"):
         least(lambda some: some, torch.zeros(2, 20).double(), random(2, 7), 0.0)
     assert least(lambda some: some, torch.stack([key, key]), random(2, 7), 1.0).isfinite().all()
+
+
+@pytest.mark.parametrize("method", ["memit", "alphaedit"])
+def test_layers_can_be_words_with_commas_between(method: str) -> None:
+    lm = tiny("llama")
+    assert prepare(lm, method, {"layers": "0, 1"}).settings == prepare(lm, method, {"layers": (0, 1)}).settings
+    assert settings_of_editors([f"{method}.layers=0,1"], 0)[method]["layers"] == "0,1"
+    with pytest.raises(UnknownName, match="not 'one'"):
+        prepare(lm, method, {"layers": "one"})

@@ -15,7 +15,7 @@ from locant.interventions.editing.contexts import memit_prefixes
 from locant.interventions.editing.covariance import Covariance
 from locant.interventions.editing.editor import Editor, Rewrite, refuse_other_kinds
 from locant.interventions.editing.presets import preset_of
-from locant.interventions.editing.spread import refuse_layers, refuse_normed, spread
+from locant.interventions.editing.spread import layers_of, refuse_normed, spread
 from locant.interventions.editing.target import Search
 from locant.interventions.editing.texts import Texts
 from locant.models import LanguageModel
@@ -28,7 +28,7 @@ PRICE = 0.03
 def alphaedit(
     lm: LanguageModel,
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[int] | str | None = None,
     l2: float | None = None,
     free: float | None = None,
     threshold: float | None = None,
@@ -52,7 +52,7 @@ def alphaedit(
     A are the keys of these requests and of all that the editor wrote before.
 
     Args:
-        layers: ascending; None for the preset's.
+        layers: ascending, as numbers or with commas between them; None for the preset's.
         l2: the price of a change, in squared lengths of keys; None for the preset's, which for models that the paper
             has not is a part of the squared length that keys have in P, in each layer its own.
         free: P are the directions with least of the keys' second moment, as many as have this part of it together;
@@ -74,8 +74,7 @@ def alphaedit(
     preset = preset_of(lm)
     how = preset.memit.but(steps=steps, rate=rate, unit=unit, clamp=clamp, decay=decay, kl=kl, stop_at=stop_at)
     search = Search(preset.at if at is None else at, how, kl_prompt, values)
-    layers = preset.layers if layers is None else tuple(layers)
-    refuse_layers(lm, layers)
+    layers = layers_of(lm, preset.layers if layers is None else layers)
     if free is None and threshold is None:
         free, threshold = preset.free, preset.threshold
     _refuse_numbers(l2, free, threshold)

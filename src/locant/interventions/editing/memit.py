@@ -14,7 +14,7 @@ from locant.interventions.editing.contexts import memit_prefixes
 from locant.interventions.editing.covariance import Solve, solver
 from locant.interventions.editing.editor import Editor, Rewrite, refuse_other_kinds
 from locant.interventions.editing.presets import preset_of
-from locant.interventions.editing.spread import refuse_layers, refuse_normed, spread
+from locant.interventions.editing.spread import layers_of, refuse_normed, spread
 from locant.interventions.editing.target import Search
 from locant.interventions.editing.texts import Texts
 from locant.models import LanguageModel
@@ -24,7 +24,7 @@ from locant.types import EditRequest
 def memit(
     lm: LanguageModel,
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[int] | str | None = None,
     weight: float | None = None,
     steps: int | None = None,
     rate: float | None = None,
@@ -45,7 +45,7 @@ def memit(
     """Write facts into several layers, of each W <- W + R KT (weight C + K KT)^-1, K being read at the subjects.
 
     Args:
-        layers: ascending; None for the preset's.
+        layers: ascending, as numbers or with commas between them; None for the preset's.
         weight: of what the layers know against the new facts: the papers' lambda; None for the preset's.
         contexts: beginnings of texts that stand before the prompt, and count together as much as the prompt alone;
             None for five that the model makes up.
@@ -64,8 +64,7 @@ def memit(
     preset = preset_of(lm)
     how = preset.memit.but(steps=steps, rate=rate, unit=unit, clamp=clamp, decay=decay, kl=kl, stop_at=stop_at)
     search = Search(preset.at if at is None else at, how, kl_prompt, values)
-    layers = preset.layers if layers is None else tuple(layers)
-    refuse_layers(lm, layers)
+    layers = layers_of(lm, preset.layers if layers is None else layers)
     weight = preset.weight if weight is None else weight
     if not weight > 0:
         raise UnknownName(f"the weight of what is known is above 0, not {weight}")

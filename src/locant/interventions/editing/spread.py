@@ -70,13 +70,18 @@ def refuse_normed(lm: LanguageModel, method: str) -> None:
         )
 
 
-def refuse_layers(lm: LanguageModel, layers: Sequence[int]) -> None:
-    """Refuse layers that the model has not, or that are not one after another.
+def layers_of(lm: LanguageModel, layers: Sequence[int] | str) -> tuple[int, ...]:
+    """Layers as numbers, or as words with commas between them.
 
     Raises:
         UnknownName: there are none, one of them does not exist, or their order is another.
     """
-    for layer in layers:
+    try:
+        found = tuple(map(int, layers.split(","))) if isinstance(layers, str) else tuple(layers)
+    except ValueError:
+        raise UnknownName(f"layers are whole numbers with commas between them, as 3,4,5; not {layers!r}") from None
+    for layer in found:
         refuse_layer(lm, layer)
-    if not layers or list(layers) != sorted(set(layers)):
-        raise UnknownName(f"layers are edited from the lowest up, each once; not {list(layers)}")
+    if not found or list(found) != sorted(set(found)):
+        raise UnknownName(f"layers are edited from the lowest up, each once; not {list(found)}")
+    return found
