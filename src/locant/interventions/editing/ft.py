@@ -25,7 +25,7 @@ def ft(
 
     Args:
         layer: None for the published one, or the same depth (`ft_presets`).
-        steps: passes over the requests.
+        steps: passes over a request; over several together ten times as many, at most.
         rate: of Adam; constant.
         stop_at: a loss, in nats; no step is taken below it.
         per_step: requests in a step.

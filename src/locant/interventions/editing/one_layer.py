@@ -18,6 +18,7 @@ stays, as Llama's has none. Survey: Zhang et al. 2024, arXiv:2401.01286 (zjunlp/
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,10 @@ from locant.models.weights import Vectors, changing_vectors, editable_rows
 from locant.queries import Tokens
 from locant.types import EditRequest, Setting
 
+MANY = 10
+"""Times as many passes, at most, where several facts are trained together: what is published is for one. Ours; the
+loss to stop at ends them earlier."""
+
 
 def one_layer(lm: LanguageModel, layer: int, bound: float | None, schedule: Schedule, losses_of: Losses) -> Editor:
     """Train the down-projection of a layer, all of it and nothing else.
@@ -39,7 +44,8 @@ def one_layer(lm: LanguageModel, layer: int, bound: float | None, schedule: Sche
     Args:
         bound: how far each weight may be from what it was before these requests, or None for as far as it goes.
             Facts rewritten one after another move on from where the last one left the weights, as published.
-        schedule: its steps are passes over the requests, its batch how many of them are in a step.
+        schedule: its steps are passes over the requests (over several of them up to `MANY` times as many), its batch
+            how many requests are in a step.
 
     Raises:
         UnknownName: there is no such layer.
@@ -48,7 +54,8 @@ def one_layer(lm: LanguageModel, layer: int, bound: float | None, schedule: Sche
     down = lm.downs[layer]
 
     def rewrite(requests: Sequence[EditRequest]) -> Rewrite:
-        own = in_passes(schedule, requests)
+        longer = schedule if len(requests) == 1 else replace(schedule, steps=MANY * schedule.steps)
+        own = in_passes(longer, requests)
         every = Vectors(down, torch.arange(lm.neurons), written=True)
         with changing_vectors([every]) as trained:
             keep_within = _clamping(trained.leaves[0], editable_rows(down), bound)
