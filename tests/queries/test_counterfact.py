@@ -68,6 +68,18 @@ def test_the_full_form_is_read_with_all_it_asks(tmp_path: Path) -> None:
     assert case.generation == ("France's capital is known for",) * 2
 
 
+def test_texts_about_the_new_object_are_read_from_beside_the_file(tmp_path: Path) -> None:
+    assert read_counterfact(write(tmp_path, FULL)).cases[0].references == ()
+    samples = [{"name": "Milan", "text": "Milan is in Italy."}, {"name": "Bari", "text": "Bari too."}]
+    snippets = [
+        {"relation_id": "P36", "target_id": "Q220", "samples": samples},
+        {"relation_id": "P36", "target_id": "Q90", "samples": samples[:1]},
+        {"relation_id": "P17", "target_id": "Q220", "samples": []},
+    ]
+    (tmp_path / "attribute_snippets.json").write_text(json.dumps(snippets))
+    assert read_counterfact(tmp_path / "counterfact.json").cases[0].references == ("Milan is in Italy.", "Bari too.")
+
+
 def test_the_short_form_asks_the_same_of_one_prompt_each(tmp_path: Path) -> None:
     (case,) = read_counterfact(write(tmp_path, SHORT)).cases
     assert (case.uid, case.request.query.answer, case.request.new) == ("counterfact/8", "Paris", "Rome")

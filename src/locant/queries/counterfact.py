@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,17 @@ from locant.queries.records import Record, read_records
 from locant.queries.subjects import fill
 from locant.types import EditRequest, Fact, Query
 
+SNIPPETS = "attribute_snippets.json"
+
 
 def read_counterfact(path: str | Path) -> CaseSet:
     """Read CounterFact: facts with a new object each, which is not true.
 
     A record has either `requested_rewrite`, `paraphrase_prompts`, `neighborhood_prompts`, `attribute_prompts` and
     `generation_prompts`, or one prompt of each of the first three: `prompt`, `rephrase_prompt`, `locality_prompt`.
-    Neighbours are subjects whose object is the old one; they and the subjects of attributes are not named.
+    Neighbours are subjects whose object is the old one; they and the subjects of attributes are not named. References
+    are the texts that `attribute_snippets.json` has of the new object, if it lies beside the file: as ROME's code
+    reads it, a list of `relation_id`, `target_id` and `samples`, each with a `text`.
 
     Returns:
         Cases in order, their uid counterfact/case_id; the shorter form names no relations. Records whose prompt does
@@ -27,12 +32,25 @@ def read_counterfact(path: str | Path) -> CaseSet:
 
     Source: Meng et al. 2022, arXiv:2202.05262; github.com/kmeng01/rome.
     """
-    return sift(_full(one) if "requested_rewrite" in one else _short(one) for one in read_records(path))
+    snippets = _snippets(Path(path).with_name(SNIPPETS))
+    return sift(_full(one, snippets) if "requested_rewrite" in one else _short(one) for one in read_records(path))
 
 
-def _full(record: Record) -> EditCase | str:
+def _snippets(path: Path) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """Texts by relation and object, both by their ids; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    return {
+        (one.text("relation_id"), one.text("target_id")): tuple(each.text("text") for each in one.inners("samples"))
+        for one in read_records(path)
+        if one.values.get("samples")
+    }
+
+
+def _full(record: Record, snippets: Mapping[tuple[str, str], tuple[str, ...]]) -> EditCase | str:
     rewrite = record.inner("requested_rewrite")
-    subject, new = rewrite.text("subject"), rewrite.inner("target_new").text("str")
+    target = rewrite.inner("target_new")
+    subject, new = rewrite.text("subject"), target.text("str")
     uid = _uid(record)
     fact = Fact(uid, subject, rewrite.text("relation_id"), rewrite.inner("target_true").text("str"))
     prompt, place = fill(rewrite.text("prompt"), subject)
@@ -43,6 +61,7 @@ def _full(record: Record) -> EditCase | str:
         neighbours=_others(fact, "neighbour", record.texts("neighborhood_prompts"), fact.object),
         attributes=_others(fact, "attribute", record.texts("attribute_prompts"), new),
         generation=record.texts("generation_prompts"),
+        references=snippets.get((fact.relation, str(target.values.get("id", ""))), ()),
     )
 
 
