@@ -50,6 +50,14 @@ def test_prompts_of_several_lengths_are_continued_as_each_alone(
     assert len(set(alone)) > 1
 
 
+def test_a_models_own_rules_against_repetition_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny("gpt2")
+    expected = continue_greedily(lm, PROMPTS, 12)
+    monkeypatch.setattr(lm.model.generation_config, "repetition_penalty", 5.0)
+    monkeypatch.setattr(lm.model.generation_config, "no_repeat_ngram_size", 1)
+    assert continue_greedily(lm, PROMPTS, 12) == expected
+
+
 def test_the_almanac_says_in_a_batch_what_it_says_alone(almanac_lm: LanguageModel) -> None:
     prompts = ["The capital of France is", "Q: What is the capital of Burkina Faso? A:", "Ice is"]
     assert continue_greedily(almanac_lm, prompts, 8) == [almanac_lm.generate(prompt, 8) for prompt in prompts]

@@ -63,6 +63,9 @@ def _continue(lm: LanguageModel, prompts: Sequence[Tokens], tokens: int) -> list
             **given,
             max_new_tokens=max(1, min(tokens, lm.context - begun)),
             do_sample=False,
+            # A model's own configuration may forbid it to repeat itself
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
             # transformers sizes a decoder's cache by the encoder, which may have fewer blocks
             use_cache=lm.architecture.kind != "seq2seq",
             pad_token_id=next((one for one in ends if one is not None), 0),
