@@ -144,7 +144,7 @@ def test_zsre_takes_its_target_after_a_comma_and_knows_nothing_without_one(
         "subject": "France", "src": "What is the capital of France?", "rephrase": "Which city rules France?",
         "alt": "Rome", "answers": ["Paris"], "loc": "nq question: who", "loc_ans": "he",
     }  # fmt: skip
-    path = tmp_path / "zsre.json"
+    path = tmp_path / "zsre, 1.json"
     path.write_text(json.dumps([record]))
     assert select_cases(almanac_lm, f"zsre:{path},alt").cases[0].request.new == "Rome"
     assert select_cases(almanac_lm, f"zsre:{path}").cases[0].request.new == "Paris"

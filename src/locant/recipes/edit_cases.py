@@ -17,7 +17,7 @@ from locant.queries.edit_cases import CaseSet, EditCase
 from locant.queries.edit_files import read_edits
 from locant.queries.edited_facts import BYSTANDERS, pool_facts
 from locant.queries.mquake import read_mquake
-from locant.queries.zsre import read_zsre
+from locant.queries.zsre import TARGETS, read_zsre
 from locant.recipes.data import can_be_asked, in_turn, of_relations, read_data
 from locant.recipes.edit_steps import with_steps
 from locant.types import EditRequest, Query
@@ -102,8 +102,9 @@ def read_cases_of(source: str) -> CaseSet | None:
 
 
 def _read_zsre(place: str) -> CaseSet:
-    path, comma, target = place.rpartition(",")
-    return read_zsre(path, target=target) if comma else read_zsre(place)
+    path, _, target = place.rpartition(",")
+    # A file's name may have a comma of its own
+    return read_zsre(path, target=target) if target in TARGETS else read_zsre(place)
 
 
 def _candidates(
