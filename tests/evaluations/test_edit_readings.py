@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 import pytest
@@ -17,6 +18,7 @@ from locant.evaluations.edit_readings import ASKED, Scope, comparisons, gather_r
 from locant.evaluations.editing import perplexity
 from locant.evaluations.generation import continue_greedily, fluency, inverse_frequencies, reference_score
 from locant.models import LanguageModel
+from locant.models.sample import sample
 from locant.queries.edit_cases import EditCase
 from locant.types import Fact, Query
 
@@ -188,6 +190,15 @@ def test_texts_are_measured_as_their_own_functions_do() -> None:
     assert values["one", "fluency"] == fluency(texts)
     assert values["one", "consistency"] == pytest.approx(reference_score(" ".join(texts), "w11 w12 w13", weights))
     assert 0 < values["one", "consistency"] < 1
+
+
+def test_what_is_drawn_for_a_case_does_not_hang_on_the_cases_beside_it() -> None:
+    lm, cases = tiny("llama"), [case(), case("two")]
+    generate = partial(sample, lm, length=8, seed=3)
+    scope = Scope(("request",), (), writer=writer(generate, cases))
+    together = read_cases(lm, cases, scope).texts
+    alone = pl.concat([read_cases(lm, [one], scope).texts for one in cases])
+    assert together.equals(alone)
 
 
 def test_the_perplexity_after_one_case_is_that_cases() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,17 +17,18 @@ from locant.attributions.tracing import spread_of, trace
 from locant.errors import BadFile, BadQuery, UnknownName
 from locant.evaluations import read_answers
 from locant.interventions.editing import edit, prepare
+from locant.models import LanguageModel
 from locant.queries.edit_cases import EditCase
 from locant.recipes.edit_cases import select_cases
 from locant.recipes.editing import Plan, run_editing
-from locant.recipes.editing.edited import COLLAPSED, REFUSED, edit_alone, read_before
+from locant.recipes.editing.edited import COLLAPSED, REFUSED, Judging, edit_alone, judging_by, read_some, scope_of
 from locant.recipes.editing.places import edit_layer, place_rows, trace_rows
 from locant.recipes.editing.plan import RANDOM, steps
 from locant.reports.editing import page_of
 
 TABLES = {
     "cases", "alone", "methods", "costs", "in_turn", "drift", "together", "batch", "everywhere", "places", "layers",
-    "ended", "localized", "traces",
+    "ended", "localized", "traces", "before",
 }  # fmt: skip
 TIMED = {"alone", "together", "costs", "methods", "batch"}
 """Tables that hold seconds."""
@@ -44,6 +46,11 @@ def cases() -> tuple[EditCase, ...]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     return run_editing(locant.load("almanac"), cases(), folder, PLAN, source="almanac", texts=TEXTS)
+
+
+def read(lm: LanguageModel, some: Sequence[EditCase], plan: Plan) -> Judging:
+    scope = scope_of(lm, some, (), plan)
+    return judging_by(read_some(lm, some, scope), scope)
 
 
 def table(run: Path, name: str) -> pl.DataFrame:
@@ -76,7 +83,7 @@ def test_a_method_that_is_asked_for_stands_beside_its_control(run: Path) -> None
 
 def test_random_neurons_are_as_many_as_are_located_by_the_settings_of_the_run() -> None:
     lm, plan = locant.load("almanac"), Plan(("kn",), {"kn": {"rule": "riemann-left", "points": 1}}, tokens=0)
-    judging = read_before(lm, cases(), (), plan)
+    judging = read(lm, cases(), plan)
     counts: dict[str, list[float]] = {}
     for method, editor in (("kn", prepare(lm, "kn", plan.of("kn"))), (RANDOM, None)):
         alone = pl.concat([edit_alone(lm, one, method, editor, judging, plan) for one in cases()])
@@ -152,7 +159,7 @@ def test_rewrite_scores_are_those_of_edits_by_hand(run: Path) -> None:
 
 def test_ft_m_goes_on_at_every_layer_until_it_has_learnt_the_fact() -> None:
     lm, plan = locant.load("almanac"), Plan(("ft_m",), tokens=0)
-    judging = read_before(lm, cases()[:1], (), plan)
+    judging = read(lm, cases()[:1], plan)
     for layer in (0, 3):
         found = edit_layer(lm, cases()[:1], "ft_m", layer, judging.before, plan)
         assert found["reached"].item() == 1 and found["rewrite"].item() > 0.95
@@ -161,7 +168,7 @@ def test_ft_m_goes_on_at_every_layer_until_it_has_learnt_the_fact() -> None:
 
 def test_a_layer_where_the_method_fails_has_no_scores_and_says_why(tmp_path: Path) -> None:
     lm, plan = tiny("gpt2"), Plan(("ft_m",), {"ft_m": {"rate": 1e36}}, tokens=0)
-    judging = read_before(lm, [made_up(30)], (), plan)
+    judging = read(lm, [made_up(30)], plan)
     found = edit_layer(lm, [made_up(30)], "ft_m", 1, judging.before, plan)
     assert found["rewrite"].null_count() == 1 and "loss" in found["why"].item()
 
@@ -283,7 +290,7 @@ def test_a_method_that_destroys_the_model_ends_its_own_curve_only(tmp_path: Path
 
 def test_a_query_that_cannot_be_read_is_no_refusal_of_the_method() -> None:
     lm, plan = tiny("gpt2"), Plan(("ft_m",), tokens=0)
-    judging = read_before(lm, [made_up(30)], (), plan)
+    judging = read(lm, [made_up(30)], plan)
     unknown = replace(made_up(30), neighbours=(locant.query("w3 w5 w7", "no-such-word"),))
     with pytest.raises(BadQuery):
         edit_alone(lm, unknown, "ft_m", prepare(lm, "ft_m", {}), judging, plan)

@@ -195,7 +195,7 @@ _OF: Mapping[str, Callable[[EditCase], Iterator[Comparison]]] = {
     "unrelated": _unrelated,
 }
 
-_QUERIES: dict[str, pl.DataType | type[pl.DataType]] = {
+QUERY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "case": pl.String,
     "relation": pl.String,
     "asked": pl.String,
@@ -212,7 +212,7 @@ _QUERIES: dict[str, pl.DataType | type[pl.DataType]] = {
     "text": pl.String,
     "begins": pl.Boolean,
 }
-_TEXTS = {"case": pl.String, "metric": pl.String, "value": pl.Float64}
+TEXT_COLUMNS = {"case": pl.String, "metric": pl.String, "value": pl.Float64}
 
 
 def _read_queries(lm: LanguageModel, asked: Sequence[Comparison], written: Sequence[str]) -> pl.DataFrame:
@@ -249,7 +249,7 @@ def _read_queries(lm: LanguageModel, asked: Sequence[Comparison], written: Seque
                 "begins": _begins(texts[at], one.target) if at in texts else None,
             }
         )
-    return pl.DataFrame(rows, schema=_QUERIES)
+    return pl.DataFrame(rows, schema=QUERY_COLUMNS)
 
 
 def _write(lm: LanguageModel, asked: Sequence[Comparison], written: Sequence[str]) -> dict[int, str]:
@@ -270,15 +270,15 @@ def _read_texts(lm: LanguageModel, cases: Sequence[EditCase], scope: Scope) -> p
     rows: list[tuple[str, str, float]] = []
     if scope.texts:
         rows.append((cases[0].uid if len(cases) == 1 else "", "perplexity", perplexity(lm, scope.texts)))
-    writing = [one for one in cases if one.generation] if scope.writer else []
-    if scope.writer and writing:
-        prompts = [prompt for one in writing for prompt in one.generation]
+    for one in cases:
+        if scope.writer is None or not one.generation:
+            continue
+        # Case by case: what is drawn depends on what is drawn with it, and before and after are to be alike
+        drawn = scope.writer.generate(one.generation)
         # The published code scores prompts too, as parts of their texts
-        texts = map(" ".join, zip(prompts, map(str.strip, scope.writer.generate(prompts)), strict=True))
-        for one in writing:
-            own = [next(texts) for _ in one.generation]
-            rows.append((one.uid, "fluency", fluency(own, one.request.query.language)))
-            if one.references:
-                alike = reference_score(" ".join(own), " ".join(one.references), scope.writer.weights)
-                rows.append((one.uid, "consistency", alike))
-    return pl.DataFrame(rows, schema=_TEXTS, orient="row")
+        own = [f"{prompt} {text.strip()}" for prompt, text in zip(one.generation, drawn, strict=True)]
+        rows.append((one.uid, "fluency", fluency(own, one.request.query.language)))
+        if one.references:
+            alike = reference_score(" ".join(own), " ".join(one.references), scope.writer.weights)
+            rows.append((one.uid, "consistency", alike))
+    return pl.DataFrame(rows, schema=TEXT_COLUMNS, orient="row")

@@ -27,7 +27,9 @@ from locant.recipes.editing.edited import (
     edit_alone,
     edit_in_turn,
     edit_together,
-    read_before,
+    judging_by,
+    read_some,
+    scope_of,
 )
 from locant.recipes.editing.judged import cost_rows, drift_rows, ended_rows, method_rows
 from locant.recipes.editing.places import (
@@ -40,11 +42,14 @@ from locant.recipes.editing.places import (
     tracing_of,
 )
 from locant.recipes.editing.plan import OF_LAYERS, RANDOM, Plan
-from locant.recipes.work import Data, Say, Work, manifest_of, say_nothing
+from locant.recipes.work import Data, Say, Work, in_batches, manifest_of, say_nothing
 from locant.sweeps import RunFolder
 from locant.sweeps.units import Unit
 
 __all__ = ["Plan", "run_editing"]
+
+AT_ONCE = 8
+"""Cases that are read together before any edit."""
 
 
 def run_editing(
@@ -99,7 +104,7 @@ def run_editing(
     run.open(manifest)
     work = _Work(lm, run, manifest, say, tuple(cases), plan, editors)
     work.describe()
-    judging = read_before(lm, cases, texts, plan)
+    judging = work.before(texts)
     alone = work.alone(judging)
     in_turn, together = work.in_turn(judging), work.together(judging, alone)
     everywhere = work.places(judging)
@@ -137,6 +142,27 @@ class _Work(Work):
                 for one in self.cases
             ],
         )
+
+    def before(self, texts: Sequence[str]) -> Judging:
+        """Every case in the model as it is."""
+        scope = scope_of(self.lm, self.cases, texts, self.plan)
+        units = [
+            Unit([one.uid for one in some], partial(read_some, self.lm, some, scope))
+            for some in in_batches(self.cases, AT_ONCE)
+        ]
+        if scope.texts:
+            units.append(Unit([], partial(read_some, self.lm, (), scope)))
+        return judging_by(self._fill("before", units, f"reading before {self._edits():,} edits"), scope)
+
+    def _edits(self) -> int:
+        """How many edits the run makes in all, each fact that is edited counted every time."""
+        methods, cases = len(self.plan.methods), len(self.cases)
+        in_turn, together, layers = (
+            min(number, cases) for number in (self.plan.in_turn, self.plan.together, self.plan.layers)
+        )
+        many = sum(one.at_once is None for one in self.editors.values())
+        everywhere = len(set(OF_LAYERS) & set(self.plan.methods)) * self.lm.layers * layers
+        return (methods + self._has_control()) * cases + methods * in_turn + many * together + everywhere
 
     def alone(self, judging: Judging) -> pl.DataFrame:
         """Every case by every method, each in the model as it is."""

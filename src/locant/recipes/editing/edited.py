@@ -11,7 +11,8 @@ import polars as pl
 
 from locant.errors import LocantError, NoNumber
 from locant.evaluations.edit_metrics import edit_rows
-from locant.evaluations.edit_readings import EditReadings, Scope, read_cases, writer
+from locant.evaluations.edit_readings import QUERY_COLUMNS, TEXT_COLUMNS, EditReadings, Scope, read_cases, writer
+from locant.evaluations.editing import perplexity
 from locant.interventions.editing import Editor, edit, editing_settings, prepare
 from locant.interventions.editing.targets import Neurons
 from locant.models import LanguageModel
@@ -40,13 +41,30 @@ class Judging:
     scope: Scope = field(repr=False)
 
 
-def read_before(lm: LanguageModel, cases: Sequence[EditCase], texts: Sequence[str], plan: Plan) -> Judging:
-    """Read everything once."""
+def scope_of(lm: LanguageModel, cases: Sequence[EditCase], texts: Sequence[str], plan: Plan) -> Scope:
+    """What is read of every case, before its edit and after it."""
     scope = Scope(texts=tuple(texts) if lm.architecture.kind == "causal" else ())
     if plan.tokens and lm.architecture.kind == "causal" and any(one.generation for one in cases):
         generate = partial(sample, lm, length=plan.tokens, seed=plan.seed, top_k=TOP)
         scope = replace(scope, writer=writer(generate, cases))
-    return Judging(read_cases(lm, cases, scope), scope)
+    return scope
+
+
+def read_some(lm: LanguageModel, cases: Sequence[EditCase], scope: Scope) -> pl.DataFrame:
+    """Some cases before any edit, in one table (`judging` parts it again); without cases, the running texts."""
+    if not cases:
+        value = perplexity(lm, scope.texts)
+        texts = pl.DataFrame([("", "perplexity", value)], schema=TEXT_COLUMNS, orient="row")
+        return pl.concat([pl.DataFrame(schema=QUERY_COLUMNS), texts], how="diagonal")
+    found = read_cases(lm, cases, replace(scope, texts=()))
+    return pl.concat([found.queries, found.texts], how="diagonal")
+
+
+def judging_by(before: pl.DataFrame, scope: Scope) -> Judging:
+    """What was read before any edit, and the scope to read in again."""
+    texts = before.filter(pl.col("query").is_null()).select(*TEXT_COLUMNS)
+    queries = before.filter(pl.col("query").is_not_null()).select(*QUERY_COLUMNS)
+    return Judging(EditReadings(queries, texts), scope)
 
 
 def edit_alone(
