@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from torch import Tensor
@@ -127,9 +129,33 @@ def test_text_is_read_from_lists_lines_and_paragraphs(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(["one", " ", "two"]))
     (tmp_path / "b.jsonl").write_text('"one"\n\n{"text": "two"}\n')
     (tmp_path / "c.txt").write_text("one\n\n\ntwo\n")
-    for name in ("a.json", "b.jsonl", "c.txt"):
-        assert read_running_text(tmp_path / name) == ("one", "two")
-    assert read_running_text(str(tmp_path / "c.txt")) == read_running_text(["one", "two"])
+    pl.DataFrame({"id": [1, 2, 3], "text": ["one", None, "two"]}).write_parquet(tmp_path / "d.parquet")
+    lm = tiny("llama")
+    for name in ("a.json", "b.jsonl", "c.txt", "d.parquet"):
+        assert read_running_text(lm, tmp_path / name, 100) == ("one", "two")
+    assert read_running_text(lm, str(tmp_path / "c.txt"), 100) == read_running_text(lm, ["one", "two"], 100)
+
+
+def test_no_more_of_a_text_is_read_than_the_budget_needs(tmp_path: Path) -> None:
+    lm, read = tiny("llama"), []
+
+    def endless() -> Iterator[str]:
+        for number in itertools.count():
+            read.append(number)
+            yield "w1 w2 w3"
+
+    each = len(lm.tokenizer("w1 w2 w3")["input_ids"])
+    assert read_running_text(lm, endless(), 2 * each + 1) == ("w1 w2 w3",) * 3 and len(read) == 3
+    # What is not read has no part in what the statistics are kept under
+    settings = [
+        prepare(lm, "rome", {"texts": texts, "tokens": 2 * each, "contexts": ()}).settings["texts"]
+        for texts in (endless(), ["w1 w2 w3"] * 2, ["w1 w2 w3"] * 2 + ["w9"], ["w1 w2 w3", "w9"])
+    ]
+    assert settings[0] == settings[1] == settings[2] != settings[3]
+    (tmp_path / "a.jsonl").write_text('"w1 w2 w3"\nno json')
+    assert read_running_text(lm, tmp_path / "a.jsonl", 1) == ("w1 w2 w3",)
+    pl.DataFrame({"text": ["w1 w2 w3"] * 3000}).write_parquet(tmp_path / "b.parquet")
+    assert len(read_running_text(lm, tmp_path / "b.parquet", 10**9)) == 3000
 
 
 def test_what_holds_no_text_is_refused(tmp_path: Path) -> None:
@@ -137,11 +163,14 @@ def test_what_holds_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("no json")
     (tmp_path / "c.txt").write_text("\n \n\n")
     (tmp_path / "d.txt").write_bytes(b"\xff\xfe\xfa")
-    for name in ("a.json", "b.json", "c.txt", "d.txt", "missing.txt"):
+    (tmp_path / "e.parquet").write_bytes(b"no table")
+    pl.DataFrame({"words": ["one"]}).write_parquet(tmp_path / "f.parquet")
+    names = ("a.json", "b.json", "c.txt", "d.txt", "e.parquet", "f.parquet", "missing.txt", "missing.parquet")
+    for name in names:
         with pytest.raises(BadFile, match=name):
-            read_running_text(tmp_path / name)
+            read_running_text(tiny("llama"), tmp_path / name, 100)
     with pytest.raises(BadFile, match="no text"):
-        read_running_text([])
+        read_running_text(tiny("llama"), [], 100)
 
 
 def test_sources_of_text_have_names_of_their_own() -> None:

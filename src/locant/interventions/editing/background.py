@@ -45,8 +45,8 @@ def read_background(
         make_up: the prefixes, where no contexts are given, from a seed.
     """
     prefixes = make_up(lm, seed) if contexts is None else tuple(contexts)
-    text = None if texts is None else read_running_text(texts)
     tokens = _budget(lm, tokens)
+    text = None if texts is None else read_running_text(lm, texts, tokens)
     covariances = key_covariances(lm, layers, text, tokens, seed)
     settings: dict[str, Setting] = {
         "contexts": name_of_texts(contexts),
@@ -59,8 +59,9 @@ def read_background(
 
 def read_ahead(lm: LanguageModel, layers: Sequence[int], texts: Texts, tokens: int | None, seed: int) -> None:
     """Put the covariances of many layers on disk, all read at once, for editors that are made one after another."""
-    text = None if texts is None else read_running_text(texts)
-    keep_covariances(lm, layers, text, _budget(lm, tokens), seed)
+    tokens = _budget(lm, tokens)
+    text = None if texts is None else read_running_text(lm, texts, tokens)
+    keep_covariances(lm, layers, text, tokens, seed)
 
 
 def _budget(lm: LanguageModel, tokens: int | None) -> int:

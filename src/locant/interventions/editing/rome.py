@@ -59,8 +59,8 @@ def rome(
             preset's.
         kl_prompt: says what the subject is, with {} for it; in the language of the requests.
         contexts: beginnings of texts that stand before the prompt; None for twenty that the model makes up.
-        texts: to read C in: a file (a JSON list, JSON lines, or paragraphs), texts, or None for what the model makes
-            up. The papers have Wikipedia's.
+        texts: to read C in: a file (JSON lines, Parquet, paragraphs, or a JSON list), any texts one after another, or
+            None for what the model makes up. No more are read than needed. The papers have Wikipedia's.
         tokens: of them to read; None for fifty of each neuron, and 100,000 at most.
         ridge: added to C's diagonal, in parts of its mean; ours. 0 is the papers'.
         seed: of all that the model makes up.
