@@ -13,9 +13,11 @@ from families import tiny
 from locant import almanac
 from locant.errors import UnknownName
 from locant.evaluations.edit_metrics import edit_rows, edit_table, harmonic_score
-from locant.evaluations.edit_readings import EditReadings, Scope, gather_readings, read_cases
+from locant.evaluations.edit_readings import EditReadings, Scope, gather_readings, likely_in, read_cases
 from locant.models import LanguageModel
+from locant.queries.edit_cases import EditCase
 from locant.queries.edited_facts import edit_cases_of_facts
+from locant.types import Query
 from unchecked import unchecked
 
 FIELDS = {
@@ -218,3 +220,30 @@ def test_chosen_metrics_of_chosen_cases_make_a_curve(almanac_lm: LanguageModel) 
     rows = edit_rows(before, read_cases(almanac_lm, cases[1:], scope))
     assert set(rows["asked"]) == {"request"} and set(rows["case"]) == {one.uid for one in cases[1:]}
     assert "written" not in set(rows["metric"])
+
+
+def test_divergence_is_of_the_first_tokens_distributions_before_and_after() -> None:
+    lm = tiny("llama")
+    one = EditCase(
+        locant.edit_request("w3 w5 w7", "w5", "w11", old="w9", uid="one"),
+        unrelated=(locant.query("w3 w6 w7", "w12 w13"), locant.query("w40 w41", "w14")),
+        neighbours=(locant.query("w3 w8 w7", "w12"),),
+    )
+
+    def all_of(query: Query) -> torch.Tensor:
+        with torch.no_grad():
+            return lm.model(torch.tensor([lm.tokens(query).prompt])).logits[0, -1].double().log_softmax(dim=-1)
+
+    before, plain = read_cases(lm, [one], Scope(written=())), [all_of(query) for query in one.unrelated]
+    with locant.edit(lm, one.requests, "ft_m", steps=20, rate=1e-2):
+        after = read_cases(lm, [one], Scope(written=(), likely=likely_in(before)))
+        expected = [
+            (old.exp() * (old - all_of(query))).sum() for old, query in zip(plain, one.unrelated, strict=True)
+        ]
+    rows = edit_rows(before, after).filter(pl.col("metric") == "kl")
+    assert rows["asked"].to_list() == ["neighbour", "unrelated"] and rows["before"].null_count() == 2
+    # A vocabulary of 97 words: what is not among 64 of them counts as one
+    whole, found = float(sum(expected)) / 2, rows["after"].to_list()[1]
+    assert 0.7 * whole < found <= whole and whole > 0.01
+    still = edit_rows(before, read_cases(lm, [one], Scope(written=(), likely=likely_in(before))))
+    assert still.filter(pl.col("metric") == "kl")["after"].to_list() == pytest.approx([0, 0], abs=1e-5)

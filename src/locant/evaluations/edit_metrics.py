@@ -6,6 +6,7 @@ print(edit_table(rows))
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from scipy.stats import bootstrap, hmean
 
 from locant.errors import UnknownName
-from locant.evaluations.edit_readings import EditReadings
+from locant.evaluations.edit_readings import SPARED, EditReadings
 from locant.evaluations.outcomes import interval
 from locant.types import Interval
 
@@ -50,6 +51,9 @@ def edit_rows(before: EditReadings, after: EditReadings) -> pl.DataFrame:
       here that greedy decoding would never reach. EasyEdit's reliability, generalisation and portability.
     - written: share of queries where greedy decoding writes the target, in whatever tokens.
     - kept: share of neighbours and unrelated queries whose first token is as before.
+    - kl: of these, the mean Kullback-Leibler divergence in nats of the first token's distribution after the edit from
+      that before, over the 64 tokens that were likeliest and all others as one: no more than that over all tokens.
+      Less is better.
     - kept_tokens: share of their answers' tokens whose first choice is as before: EasyEdit's locality.
 
     Beside them, of 'texts', perplexity (less is better), fluency and consistency.
@@ -182,15 +186,34 @@ def _named(measured: pl.DataFrame) -> pl.DataFrame:
 
 def _kept(rows: pl.DataFrame) -> pl.DataFrame:
     """The share of choices that are as before, of what an edit must leave alone."""
-    spared = rows.filter(pl.col("asked").is_in(["neighbour", "unrelated"]))
+    spared = rows.filter(pl.col("asked").is_in(SPARED))
     pairs = list(zip(spared["choices"].to_list(), spared["choices_after"].to_list(), strict=True))
     shares = spared.select("case", "relation", "asked").with_columns(
         pl.Series("kept", [float(one[0] == other[0]) for one, other in pairs], pl.Float64),
         pl.Series("kept_tokens", [_share(one, other) for one, other in pairs], pl.Float64),
+        pl.Series("kl", _divergences(spared), pl.Float64),
     )
     keys = ["case", "relation", "asked"]
     means = shares.group_by(keys, maintain_order=True).mean().unpivot(index=keys, variable_name="metric")
     return means.with_columns(pl.lit(None, pl.Float64).alias("before"), pl.col("value").alias("after")).drop("value")
+
+
+def _divergences(spared: pl.DataFrame) -> list[float | None]:
+    """KL(before || after) of each query; None where it was not read, or of other tokens after the edit."""
+    pairs = spared.select(
+        "likely_log_probability",
+        pl.when(pl.col("likely") == pl.col("likely_after")).then("likely_log_probability_after"),
+    )
+    return [_divergence(before, after) if before and after else None for before, after in pairs.iter_rows()]
+
+
+def _divergence(before: Sequence[float], after: Sequence[float]) -> float:
+    one, other = (np.exp(np.asarray(values, dtype=np.float64)) for values in (before, after))
+    among = float((one * np.subtract(before, after)).sum())
+    # What rounding leaves of nothing is not to be divided by
+    least = float(np.finfo(np.float32).eps)
+    rest, rest_after = (max(1 - float(values.sum()), least) for values in (one, other))
+    return among + rest * math.log(rest / rest_after)
 
 
 def _share(one: Sequence[int], other: Sequence[int]) -> float:

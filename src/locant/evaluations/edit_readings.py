@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
+import torch
 
 from locant.errors import NoNumber, UnknownName
-from locant.evaluations.answers import read_answers
+from locant.evaluations.answers import AT_ONCE, read_answers
 from locant.evaluations.editing import perplexity
 from locant.evaluations.generation import (
     Generate,
@@ -31,6 +32,10 @@ ASKED = ("request", "paraphrase", "neighbour", "portability", "unrelated")
 """The queries of a case, by what they are to it; 'attribute' is asked too if one says so."""
 WRITTEN = ("request", "paraphrase", "portability")
 """Those after which the model also writes freely."""
+SPARED = ("neighbour", "unrelated")
+"""Those that an edit must leave alone, of which the distribution of the first token is read."""
+LIKELY = 64
+"""Tokens that the distribution is read of: the likeliest before any edit; all others count as one."""
 MORE = 4
 """Tokens written beyond the longest answer: a word may be spelt in more pieces than the tokenizer would."""
 
@@ -62,12 +67,15 @@ class Scope:
         written: after which of them the model writes freely; none if it is a masked model.
         texts: running text, for perplexity (causal models).
         writer: of texts about the subjects; None for none.
+        likely: by case, what it is to it, and query, the tokens whose probabilities are read where an answer begins,
+            so that they are those of an earlier reading (`likely_in`); of others, the likeliest now.
     """
 
     asked: tuple[str, ...] = ASKED
     written: tuple[str, ...] = WRITTEN
     texts: tuple[str, ...] = ()
     writer: Writer | None = None
+    likely: Mapping[tuple[str, str, str], list[int]] = field(default_factory=dict, repr=False)
 
 
 EVERYTHING = Scope()
@@ -88,6 +96,8 @@ class EditReadings:
             first: whether every token of the target is the model's first choice, after the earlier ones.
             agreement: the share of them that are.
             choices: ids of these choices.
+            likely, likely_log_probability: of what must be left alone, ids of tokens that the answer could begin
+                with, and their log-probabilities; null of other queries.
             text: what the model writes freely; null if it was not asked to.
             begins: whether that begins with the target, or an alternative, as `begins_with` says.
         texts: a row for each measure of running text, with its case ('' for all of them together): perplexity,
@@ -141,7 +151,13 @@ def read_cases(lm: LanguageModel, cases: Sequence[EditCase], scope: Scope = EVER
         NoNumber: the model says nothing any more that has a probability.
     """
     asked = [one for case in cases for one in comparisons(case, scope.asked)]
-    return EditReadings(_read_queries(lm, asked, scope.written), _read_texts(lm, cases, scope))
+    return EditReadings(_read_queries(lm, asked, scope), _read_texts(lm, cases, scope))
+
+
+def likely_in(before: EditReadings) -> Mapping[tuple[str, str, str], list[int]]:
+    """The tokens that were likely in an earlier reading, for a scope that reads the same ones again."""
+    known = before.queries.filter(pl.col("likely").is_not_null())
+    return {(case, asked, query): ids for case, asked, query, ids in known.select(*_NAMES, "likely").iter_rows()}
 
 
 def comparisons(case: EditCase, asked: Sequence[str] = ASKED) -> Iterator[Comparison]:
@@ -195,6 +211,7 @@ _OF: Mapping[str, Callable[[EditCase], Iterator[Comparison]]] = {
     "unrelated": _unrelated,
 }
 
+_NAMES = ("case", "asked", "query")
 QUERY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "case": pl.String,
     "relation": pl.String,
@@ -209,13 +226,15 @@ QUERY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "first": pl.Boolean,
     "agreement": pl.Float64,
     "choices": pl.List(pl.Int64),
+    "likely": pl.List(pl.Int64),
+    "likely_log_probability": pl.List(pl.Float64),
     "text": pl.String,
     "begins": pl.Boolean,
 }
 TEXT_COLUMNS = {"case": pl.String, "metric": pl.String, "value": pl.Float64}
 
 
-def _read_queries(lm: LanguageModel, asked: Sequence[Comparison], written: Sequence[str]) -> pl.DataFrame:
+def _read_queries(lm: LanguageModel, asked: Sequence[Comparison], scope: Scope) -> pl.DataFrame:
     # A foil follows its target: the two share a prompt, which is then run once
     pairs = [(query, at) for at, one in enumerate(asked) for query in (one.target, one.foiled) if query is not None]
     read = read_answers(lm, [query for query, _ in pairs])
@@ -226,7 +245,7 @@ def _read_queries(lm: LanguageModel, asked: Sequence[Comparison], written: Seque
     places: dict[int, list[int]] = {}
     for number, (_, at) in enumerate(pairs):
         places.setdefault(at, []).append(number)
-    texts = _write(lm, asked, written)
+    texts, likely = _write(lm, asked, scope.written), _read_likely(lm, asked, scope)
     rows = []
     for at, one in enumerate(asked):
         target, *foils = places[at]
@@ -245,11 +264,32 @@ def _read_queries(lm: LanguageModel, asked: Sequence[Comparison], written: Seque
                 "first": int(read.rank[target]) == 1,
                 "agreement": float(read.agreement[target]),
                 "choices": read.choices[target],
+                "likely": likely[at][0] if at in likely else None,
+                "likely_log_probability": likely[at][1] if at in likely else None,
                 "text": texts.get(at),
                 "begins": _begins(texts[at], one.target) if at in texts else None,
             }
         )
     return pl.DataFrame(rows, schema=QUERY_COLUMNS)
+
+
+@torch.no_grad()
+def _read_likely(
+    lm: LanguageModel, asked: Sequence[Comparison], scope: Scope
+) -> dict[int, tuple[list[int], list[float]]]:
+    """Tokens that an answer could begin with and their log-probabilities, by place in `asked`."""
+    places = [at for at, one in enumerate(asked) if one.asked in SPARED]
+    found = {}
+    for start in range(0, len(places), AT_ONCE):
+        batch = places[start : start + AT_ONCE]
+        tokens = [lm.tokens(asked[at].target) for at in batch]
+        logits = lm.site_logits(lm.sites([(one, one.answers[0][:1]) for one in tokens]))
+        for at, own in zip(batch, logits.float().log_softmax(dim=-1).cpu(), strict=True):
+            one = asked[at]
+            known = scope.likely.get((one.case.uid, one.asked, one.target.uid))
+            ids = own.topk(min(LIKELY, len(own))).indices.tolist() if known is None else known
+            found[at] = (ids, own[ids].tolist())
+    return found
 
 
 def _write(lm: LanguageModel, asked: Sequence[Comparison], written: Sequence[str]) -> dict[int, str]:

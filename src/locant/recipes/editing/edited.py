@@ -11,7 +11,15 @@ import polars as pl
 
 from locant.errors import LocantError, NoNumber
 from locant.evaluations.edit_metrics import edit_rows
-from locant.evaluations.edit_readings import QUERY_COLUMNS, TEXT_COLUMNS, EditReadings, Scope, read_cases, writer
+from locant.evaluations.edit_readings import (
+    QUERY_COLUMNS,
+    TEXT_COLUMNS,
+    EditReadings,
+    Scope,
+    likely_in,
+    read_cases,
+    writer,
+)
 from locant.evaluations.editing import perplexity
 from locant.interventions.editing import Editor, edit, editing_settings, prepare
 from locant.interventions.editing.targets import Neurons
@@ -64,7 +72,8 @@ def judging_by(before: pl.DataFrame, scope: Scope) -> Judging:
     """What was read before any edit, and the scope to read in again."""
     texts = before.filter(pl.col("query").is_null()).select(*TEXT_COLUMNS)
     queries = before.filter(pl.col("query").is_not_null()).select(*QUERY_COLUMNS)
-    return Judging(EditReadings(queries, texts), scope)
+    found = EditReadings(queries, texts)
+    return Judging(found, replace(scope, likely=likely_in(found)))
 
 
 def edit_alone(

@@ -24,6 +24,10 @@ UNITS = (
     ("tokens", "share of the right text’s tokens that are; teacher-forced"),
     ("written", "share of queries after which the model, writing freely, begins with the right text"),
     ("kept", "share of queries whose first token is as before any edit"),
+    (
+        "KL",
+        "of the first token’s distribution before the edit and after it: 64 tokens and all others as one; in nats",
+    ),
     ("S", "harmonic mean of the scores of requests, other wordings and neighbours"),
     ("rewrite score", "(P after − P before) / (1 − P before) of the new object; 100% at most"),
     ("R²", "share of the variance of rewrite scores, over facts and layers; 0 to 1"),

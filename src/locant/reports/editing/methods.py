@@ -14,7 +14,7 @@ from locant.reports.editing.run import Run
 from locant.reports.editing.spared import perplexity
 from locant.reports.editing.taken import firsts
 from locant.reports.means import mean_over, side
-from locant.reports.numbers import change, count, portion, seconds, share
+from locant.reports.numbers import change, count, decimal, portion, seconds, share
 from locant.reports.text import escape
 from locant.types import Interval
 
@@ -41,7 +41,7 @@ class Column:
         return run.mean(method, self.asked, self.metric)
 
     def text(self, found: Interval | None) -> str:
-        return shown(found, change if self.metric == "perplexity" else portion)
+        return shown(found, {"perplexity": change, "kl": decimal}.get(self.metric, portion))
 
 
 COLUMNS = (
@@ -53,6 +53,7 @@ COLUMNS = (
     Column("neighbours", "score", "neighbour", "score"),
     Column("neighbours", "kept", "neighbour", "kept"),
     Column("unrelated", "kept", "unrelated", "kept"),
+    Column("unrelated", "KL", "unrelated", "kl", less=True),
     Column("portability", "first", "portability", "first"),
     Column("running text", "perplexity", "texts", "perplexity", less=True),
     Column("all scores", "S", "all", "harmonic"),
@@ -80,8 +81,9 @@ def _block(run: Run) -> Block:
         "Each case edited alone by each method, and all of it read before and after. Score: the right text is more "
         "probable than the other one, by the mean over tokens (ROME’s efficacy, paraphrase and neighbourhood score). "
         "First: every token of it is the model’s first choice. Written: the model, writing freely, begins with it. "
-        "Kept: the first token is as before. Perplexity: its relative change, less is better. S: harmonic mean of "
-        "the three scores. Time: median of an edit, on one machine. Means over cases with 95% bootstrap intervals. "
+        "Kept: the first token is as before; KL: divergence of its distribution, in nats, less is better. "
+        "Perplexity: its relative change, less is better. S: harmonic mean of the three scores. Time: median of an "
+        "edit, on one machine. Means over cases with 95% bootstrap intervals. "
         f"Bold: not shown to be worse than the best of its column, paired over {LEAST} cases or more. Controls: the "
         "untouched model, in the first row"
     )
@@ -114,8 +116,9 @@ def _untouched(run: Run, columns: list[Column]) -> str:
 
 
 def _before(run: Run, method: str, column: Column) -> str:
-    if column.metric in ("kept", "perplexity"):
-        return "100%" if column.metric == "kept" else "0%"
+    unmoved = {"kept": "100%", "perplexity": "0%", "kl": "0"}
+    if column.metric in unmoved:
+        return unmoved[column.metric]
     return shown(run.mean(method, column.asked, column.metric, "before"))
 
 
