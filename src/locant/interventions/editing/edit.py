@@ -14,13 +14,17 @@ from pathlib import Path
 from torch import Tensor
 
 from locant.errors import NoNumber, UnknownName
-from locant.evaluations import read_answers
 from locant.interventions.editing.editor import Editor, Note, Rewrite
 from locant.interventions.editing.methods import METHODS
+from locant.interventions.editing.one_layer import each_in_its_place
 from locant.interventions.editing.saved import save_model, save_weights
+from locant.interventions.editing.trained import losses_after
 from locant.models import LanguageModel
 from locant.models.rewriting import Rewriting, held, rewriting
 from locant.types import EditRequest, Provenance, digest_of
+
+AT_ONCE = 64
+"""Requests whose losses are read in one pass."""
 
 
 class Edit:
@@ -88,9 +92,8 @@ class Edit:
         # What was found elsewhere is written whatever the model says
         if not isinstance(stop_at, int | float) or "values" in self.settings:
             return [None] * len(requests)
-        read = read_answers(self.lm, [one.asked for one in requests])
-        each = zip(read.log_probability.tolist(), read.choices, strict=True)
-        return [loss if (loss := -total / len(own)) < stop_at else None for total, own in each]
+        losses = losses_after(self.lm, requests, each_in_its_place, AT_ONCE)
+        return [loss if loss < stop_at else None for loss in losses]
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[dict[str, Tensor]]:
