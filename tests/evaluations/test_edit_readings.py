@@ -206,18 +206,19 @@ def test_the_perplexity_after_one_case_is_that_cases() -> None:
     assert read.texts["case"].to_list() == ["two"]
 
 
-def test_a_prompt_is_run_once_for_both_of_its_answers() -> None:
+def test_a_prompt_is_run_once_for_both_of_its_answers_and_once_for_the_distribution_of_what_is_spared() -> None:
     lm, sequences = tiny("llama"), []
     handle = lm.model.get_input_embeddings().register_forward_hook(
         lambda module, args, out: sequences.extend(args[0].tolist())
     )
     one = replace(case(new="w11"), portability=(query("f", "w50 w51", "w52", old="w53"),))
-    asked = list(comparisons(replace(one, neighbours=one.neighbours[:1])))
+    one = replace(one, neighbours=one.neighbours[:1])
+    asked = list(comparisons(one))
     try:
-        read_cases(lm, [replace(one, neighbours=one.neighbours[:1])], Scope(written=()))
+        read_cases(lm, [one], Scope(written=()))
     finally:
         handle.remove()
-    assert len(sequences) == len(asked) == 6
+    assert len(sequences) == len(asked) + 2 == 8
 
 
 def test_nothing_cannot_be_gathered() -> None:

@@ -183,6 +183,7 @@ class _Made:
                 yield self._row(place, asked, "score", 0.9, 0.9 * kept)
             yield self._row(place, asked, "first", 0.8, 0.8 * kept)
             yield self._row(place, asked, "kept", None, kept)
+            yield self._row(place, asked, "kl", None, 2 * (1 - kept))
         worse = (own.perplexity - 1) * (1 + 20 * (1 - left)) * self.numbers.uniform(0.5, 1.5)
         yield self._row(place, "texts", "perplexity", 11.0, 11.0 * (1 + worse))
 

@@ -254,6 +254,14 @@ def test_localization_says_where_only_if_following_it_beats_one_layer(tmp_path, 
     assert f"{_number(table, 'both'):.2f} by both, so that it adds {_number(table, 'added'):.2f}, p" in text
 
 
+def test_a_layer_is_called_best_only_where_bands_are_apart(folder, page, tmp_path):
+    assert "On average edits work best by ROME at layer 0" in plain(headings(page))
+    rows = pl.col("edited").mul(0).add(0.98).alias("edited"), pl.col("edited_error").mul(0).add(0.01)
+    alike = altered(altered(folder, tmp_path / "one", "layers", rows[0]), tmp_path / "two", "layers", rows[1])
+    said = plain(headings(page_of(alike)))
+    assert "No layer is shown to be best for edits by ROME and FT-M; effects are highest" in said
+
+
 def test_a_tracing_that_brings_nothing_back_is_not_measured(tmp_path):
     found = answer(made(tmp_path, methods=("rome",), layers=14, traced=0.05), "say where")[1]
     assert "Causal tracing was not measured: noise takes P(old) from 0.99 to 0.25" in found

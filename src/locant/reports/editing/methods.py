@@ -81,7 +81,7 @@ def _block(run: Run) -> Block:
         "Each case edited alone by each method, and all of it read before and after. Score: the right text is more "
         "probable than the other one, by the mean over tokens (ROME’s efficacy, paraphrase and neighbourhood score). "
         "First: every token of it is the model’s first choice. Written: the model, writing freely, begins with it. "
-        "Kept: the first token is as before; KL: divergence of its distribution, in nats, less is better. "
+        f"Kept: the first token is as before.{_of_kl(columns)} "
         "Perplexity: its relative change, less is better. S: harmonic mean of the three scores. Time: median of an "
         "edit, on one machine. Means over cases with 95% bootstrap intervals. "
         f"Bold: not shown to be worse than the best of its column, paired over {LEAST} cases or more. Controls: the "
@@ -89,6 +89,11 @@ def _block(run: Run) -> Block:
     )
     said += "; random neurons, edited as knowledge neurons (KN) are, in the last." if RANDOM in run.every else "."
     return Block(_heading(run), table + caption(said))
+
+
+def _of_kl(columns: list[Column]) -> str:
+    there = any(one.metric == "kl" for one in columns)
+    return " KL: divergence of its distribution from that before, in nats, less is better." if there else ""
 
 
 def _head(columns: list[Column]) -> str:

@@ -10,13 +10,14 @@ import polars as pl
 
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, legend, panels, plot
-from locant.reports.editing.means import LEAST, cases_of, gap_of, shown
+from locant.reports.editing.means import LEAST, cases_of, gap_of, one_of, shown
 from locant.reports.editing.names import EFFECTS, colour_of, dash_of, label_of, name_of, ordered
 from locant.reports.editing.run import Run
 from locant.reports.lines import Line, sweep
 from locant.reports.means import in_order, side, spread, values
 from locant.reports.numbers import count, p_value, points, portion, share
 from locant.reports.rows import Dot, dots
+from locant.reports.text import upper
 from locant.types import Interval
 
 QUESTION = "Does localization say where to edit?"
@@ -193,7 +194,12 @@ def _layers_heading(edited: list[Line], localized: list[Line]) -> str:
 
     if not edited:
         return "Edits at every layer have no rewrite score"
-    said = f"On average edits work best by {', by '.join(map(top, edited))}"
+    # Where all bands have something in common, no layer is shown to be better
+    apart = [line for line in edited if max(line.low) > min(line.high)]
+    alike = [line.name for line in edited if line not in apart]
+    parts = [f"on average edits work best by {', by '.join(map(top, apart))}"] if apart else []
+    parts += [f"no layer is shown to be best for edits by {one_of(alike)}"] if alike else []
+    said = upper("; ".join(parts))
     return f"{said}; effects are highest of {', of '.join(map(top, localized))}" if localized else said
 
 
