@@ -22,6 +22,8 @@ from locant.selections.circuits import Circuit, choose
 from locant.types import EditRequest, Query
 
 UNEDITED = "unedited"
+MOST_STEPS = 1000
+"""Of fine-tuning, which ends when the loss is low enough: the presets' number is for the preset's layer."""
 RANDOM_DRAWS = 10
 """Random circuits of a null."""
 
@@ -108,7 +110,7 @@ def compare_edits(
     before, said_before = circuit(pair), _said(lm, others)
     rows = list(_streamed(lm, graph, asked, UNEDITED))
     for way in editings(lm):
-        settings = {} if way.layer is None else {"layer": way.layer}
+        settings = {} if way.layer is None else {"layer": way.layer, "steps": MOST_STEPS}
         try:
             with edit(lm, [EditRequest(pair.query, new)], way.method, **settings):
                 after = circuit(Pair(asked, pair.other))
