@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -148,6 +151,33 @@ def test_the_command_says_what_the_circuit_is_worth_and_writes_its_page(locant_:
     assert "Paris" in page and found["strongest"][0]["sender"] in page
 
 
+def test_what_is_not_shown_is_said_where_it_is_seen_first(locant_: Command) -> None:
+    ran = locant_("circuit", FRANCE, "--answer", "London", "--counterfactual", "The capital of Italy is", "--rule",
+                  "midpoint", "--steps", "2", "--edges", "10")  # fmt: skip
+    assert ran.code == 0 and "The model says Paris; London is of rank" in ran.out
+    assert "at most 10 were asked for" in ran.out or "10 of 1,522" in ran.out
+    assert "does not" in ran.out
+
+
+@pytest.mark.slow
+def test_a_counterfactual_is_the_same_in_every_process() -> None:
+    code = (
+        "import locant; from locant.recipes.circuit import counterfactual_to; lm = locant.load('almanac'); "
+        f"print(counterfactual_to(lm, locant.query({FRANCE!r}, 'Paris', subject='France')).prompt)"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -156,6 +186,7 @@ def test_the_command_says_what_the_circuit_is_worth_and_writes_its_page(locant_:
         ((FRANCE, "--counterfactual", "The capital of the United Kingdom is"), "both need as many"),
         ((FRANCE, "--ablation", "magic"), "no ablation 'magic'"),
         (("Zyxw is", "--answer", "Paris"), "no counterfactual was found"),
+        ((FRANCE, "--choose", "magic"), "no rule 'magic' for circuits"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(

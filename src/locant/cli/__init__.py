@@ -12,7 +12,7 @@ import typer
 
 from locant import __version__
 from locant.cli.almanac import almanac_app
-from locant.cli.circuit import circuit
+from locant.cli.circuit import EDGES_HELP, circuit
 from locant.cli.data import data_app
 from locant.cli.edit import edit
 from locant.cli.report import report
@@ -61,7 +61,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(run_app, name="run")
 app.command()(report)
 app.command(context_settings=METHOD_SETTINGS, epilog=SETTINGS_HELP)(edit)
-app.command(context_settings=METHOD_SETTINGS, epilog=SETTINGS_HELP)(circuit)
+app.command(context_settings=METHOD_SETTINGS, epilog=EDGES_HELP)(circuit)
 
 
 STOPPED = 130

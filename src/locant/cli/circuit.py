@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from locant.recipes.traced import Standing, Traced
 
 
+EDGES_HELP = "The method's own settings are options too, e.g. --rule midpoint --steps 10."
+
+
 def circuit(
     context: typer.Context,
     prompt: Annotated[str, typer.Argument(help="Text that ends where the answer begins.")],
@@ -49,7 +52,7 @@ def circuit(
     ablation: Annotated[str, typer.Option(help="What stands in where edges are cut.")] = "counterfactual",
     edges: Annotated[int | None, typer.Option(min=1, help="Of the circuit, at most (5%, at most 300).")] = None,
     merged: Annotated[bool, typer.Option("--merged", help="Heads read once for query, key and value.")] = False,
-    rule: Annotated[str, typer.Option(help="How the circuit is chosen: greedy or top.")] = "greedy",
+    choose: Annotated[str, typer.Option(help="How the circuit is chosen: greedy or top.")] = "greedy",
     by: Annotated[str, typer.Option(help="Scores count: absolute or signed.")] = "absolute",
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for the page (locant-out/...).")] = None,
     seed: SeedOption = 0,
@@ -73,7 +76,7 @@ def circuit(
         from locant.recipes.plans import refuse_other as refuse_unknown
         from locant.recipes.saved import refuse_other
         from locant.recipes.saved_circuit import RECIPE, save_traced, summary
-        from locant.reports.circuits import circuit_page
+        from locant.reports.circuits import circuit_page, verdict
 
         refuse_unknown("method for edges", method, METHODS)
         settings = settings_from(method, METHODS[method], context.args, seed)
@@ -96,7 +99,7 @@ def circuit(
             metric=metric,
             ablation=ablation,
             edges=edges,
-            rule=rule,
+            rule=choose,
             by=by,
             split=not merged,
             seed=seed,
@@ -107,11 +110,15 @@ def circuit(
     if as_json:
         print_json({**summary(traced), "page": str(place)})
     else:
-        _print(traced, place)
+        _print(traced, verdict(traced), edges, place)
 
 
-def _print(traced: Traced, place: Path) -> None:
-    """What the circuit is, what it is worth, and where the page is."""
+def _print(traced: Traced, verdict: str, asked: int | None, place: Path) -> None:
+    """What the circuit is, what it is worth, and where the page is.
+
+    Args:
+        asked: the most edges that were asked for.
+    """
     from rich.table import Table
 
     query, made, standings = traced.query, traced.circuit, traced.standings
@@ -120,9 +127,16 @@ def _print(traced: Traced, place: Path) -> None:
     if traced.counterfactual is not None:
         against = traced.counterfactual
         out.print(f"against: {plain(against.prompt + gap(query.language) + against.answer)}", highlight=False)
+    if standings.model.rank > 1:
+        says = traced.top_answers[0][0]
+        out.print(
+            f"[yellow]The model says {plain(says)}; {plain(query.answer)} is of rank {standings.model.rank:,}[/]"
+        )
+    more = f" (at most {asked} were asked for; dead ends are left out)" if asked and len(made) < asked else ""
+    metric = plain(traced.faithfulness.metric.replace("_", " "))
     out.print(
-        f"\n{len(made)} of {int(made.graph.edges.sum()):,} edges between {len(made.nodes)} nodes keep "
-        f"{traced.faithfulness.share:.0%} of the {plain(traced.faithfulness.metric.replace('_', ' '))}\n",
+        f"\n{len(made)} of {int(made.graph.edges.sum()):,} edges between {len(made.nodes)} nodes{more}: faithfulness "
+        f"{traced.faithfulness.share:.2f} by {metric} (1 as the model, 0 as with no edge)\n",
         highlight=False,
     )
     kept = Table("edges kept", "P(answer)", "rank", box=None, pad_edge=False)
@@ -139,5 +153,8 @@ def _print(traced: Traced, place: Path) -> None:
         mean = sum(one.probability for one in standings.random) / len(standings.random)
         kept.add_row(f"random, as many, mean of {len(standings.random)}", f"{mean:.3g}", "")
     out.print(kept)
+    out.print(f"\n[bold]{plain(verdict)}[/]", soft_wrap=True)
+    if traced.counterfactual is None and made.made_by.parents and traced.faithfulness.share < 0.5:
+        out.print("Gradients find no circuits where ablation is far from what the model sees: try --method exact")
     strongest = ", ".join(made.edges[:5])
     out.print(f"\nStrongest: {strongest}\n\nPage: {place}", soft_wrap=True, markup=False, highlight=False)

@@ -134,7 +134,7 @@ def _about_others(lm: LanguageModel, query: Query) -> list[Query]:
     if not subject or subject not in query.prompt or language not in almanac.LANGUAGES:
         return []
     facts = {one.fact.uid: one.fact for one in almanac.queries(language=language)}.values()
-    relations = {one.relation for one in facts if one.subject == subject}
+    relations = dict.fromkeys(one.relation for one in facts if one.subject == subject)
     # Of several relations the one asked for first: its subjects are most alike
     order = sorted(relations, key=lambda name: name != query.relation)
     names = dict.fromkeys(one.subject for name in order for one in facts if one.relation == name)

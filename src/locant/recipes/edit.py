@@ -85,10 +85,12 @@ def request_of(
     The subject is that of the almanac's fact that the prompt speaks of, the old object the model's own first word.
 
     Raises:
-        BadQuery: no subject was given, and the almanac knows none in this prompt.
+        BadQuery: the new object is the old one; or no subject was given, and the almanac knows none in this prompt.
         LocantError: the model says no word of its own after the prompt.
     """
     known = old or lm.first_word(prompt, language)
+    if known == new:
+        raise BadQuery(f"the model says {new!r} already: there is nothing to edit")
     named = subject or subject_in(prompt, language)
     if not named:
         raise BadQuery(f"say which part of {prompt!r} is the subject, the words that name what the fact is about")

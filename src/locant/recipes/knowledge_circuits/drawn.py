@@ -103,7 +103,7 @@ def wordings_of(lm: LanguageModel, source: str, relations: Sequence[str]) -> tup
     if name == "lre" and place:
         queries = read_lre(place, relations, wordings=None)
     else:
-        queries = read_data(source, lm.architecture.kind, relations=relations)
+        queries = _of_facts(lm, source, relations)
     return tuple(query for query in queries if can_be_asked(lm, query))
 
 
@@ -113,7 +113,19 @@ def _read(lm: LanguageModel, source: str, relations: Sequence[str] | None) -> tu
     if name == "lre" and place:
         return read_lre(place, relations), {one.name: one.kind for one in lre_relations(place)}
     kinds = {one.name: one.kind for one in almanac.relations()} if source == "almanac" else {}
-    return read_data(source, lm.architecture.kind, relations=relations), kinds
+    return _of_facts(lm, source, relations), kinds
+
+
+def _of_facts(lm: LanguageModel, source: str, relations: Sequence[str] | None) -> tuple[Query, ...]:
+    try:
+        return read_data(source, lm.architecture.kind, relations=relations)
+    except UnknownName as error:
+        if str(error).startswith("no data "):
+            raise UnknownName(
+                f"no data {source!r}; there is almanac, lre:FOLDER (relations as github.com/evandez/relations has "
+                "them), pararel:FOLDER, and any file of queries (.jsonl, .json, .csv, .parquet)"
+            ) from None
+        raise
 
 
 def _first_wording(queries: Sequence[Query]) -> list[Query]:

@@ -3,5 +3,6 @@
 from locant.reports.circuits.block import circuit_block
 from locant.reports.circuits.document import circuit_page
 from locant.reports.circuits.drawing import Note
+from locant.reports.circuits.finding import verdict
 
-__all__ = ["Note", "circuit_block", "circuit_page"]
+__all__ = ["Note", "circuit_block", "circuit_page", "verdict"]
