@@ -23,6 +23,7 @@ from locant.models.circuit_run import CircuitRun
 from locant.recipes.circuit import counterfactual_to, trace_circuit
 from locant.recipes.saved_circuit import save_traced
 from locant.recipes.traced import Traced
+from locant.reports.circuits import circuit_page
 from locant.selections.circuits import load_circuit
 from locant.types import Query
 
@@ -155,8 +156,18 @@ def test_what_is_not_shown_is_said_where_it_is_seen_first(locant_: Command) -> N
     ran = locant_("circuit", FRANCE, "--answer", "London", "--counterfactual", "The capital of Italy is", "--rule",
                   "midpoint", "--steps", "2", "--edges", "10")  # fmt: skip
     assert ran.code == 0 and "The model says Paris; London is of rank" in ran.out
-    assert "at most 10 were asked for" in ran.out or "10 of 1,522" in ran.out
     assert "does not" in ran.out
+
+
+def test_a_page_says_how_its_circuit_was_made(almanac_lm: LanguageModel) -> None:
+    traced = trace_circuit(
+        almanac_lm, france(), ablation="zero", settings={"rule": "midpoint", "steps": 2}, edges=20, command="locant 1"
+    )
+    made = traced.made_by.settings
+    assert (made["rule"], made["choose"], made["ablation"]) == ("midpoint", "greedy", "zero")
+    assert almanac_lm.first_word(str(made["other"])) == made["other_answer"] != "Paris"
+    page = circuit_page(traced)
+    assert "as nothing" in page and "locant 1" in page and "midpoint" in page and "logits" in page
 
 
 @pytest.mark.slow
@@ -187,6 +198,7 @@ def test_a_counterfactual_is_the_same_in_every_process() -> None:
         ((FRANCE, "--ablation", "magic"), "no ablation 'magic'"),
         (("Zyxw is", "--answer", "Paris"), "no counterfactual was found"),
         ((FRANCE, "--choose", "magic"), "no rule 'magic' for circuits"),
+        ((FRANCE, "--ablation", "mean"), "the mean of one prompt is the prompt itself"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(

@@ -34,8 +34,8 @@ from locant.recipes.knowledge_circuits import (
     select_relations,
     wordings_of,
 )
-from locant.recipes.knowledge_circuits.drawn import NOT_KNOWN, OTHER_WORDING, in_turn
-from locant.recipes.knowledge_circuits.edited import UNEDITED, EditedFact, compare_edits, edit_cases
+from locant.recipes.knowledge_circuits.drawn import NOT_KNOWN, OTHER_WORDING, another, in_turn
+from locant.recipes.knowledge_circuits.edited import MOST_STEPS, UNEDITED, EditedFact, compare_edits, edit_cases
 from locant.recipes.knowledge_circuits.found import compare_with_exact, edge_scores, score_edges, scores_of
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, WHOLE, circuits_of, judge_relation
 from locant.recipes.knowledge_circuits.means import shown_rows
@@ -368,6 +368,15 @@ def test_two_steps_are_held_against_each_step_and_no_relation_is_left_for_the_re
 # Reverses
 
 
+def test_another_relation_shares_neither_answers_nor_subjects_where_there_is_one() -> None:
+    lm = tiny("gpt2")
+    first, alike = words(lm, "of", 10), words(lm, "by", 30)
+    others = swapped_pairs(lm, [asked(40 + at, f"w{80 + at % 9}", "apart") for at in range(8)])
+    apart = RelationPairs("apart", "", tuple(others[:4]), tuple(others[4:]), {})
+    assert another(first, [first, alike, apart], 0) is apart and another(first, [first, alike], 0) is alike
+    assert another(first, [first], 0) is None
+
+
 def test_relations_are_reverses_where_four_facts_are_there_both_ways() -> None:
     lm = tiny("gpt2")
     first = words(lm, "of", 10)
@@ -588,7 +597,7 @@ def test_circuits_after_edits_are_those_of_the_edited_model_which_is_then_as_it_
         return set(choose(scores, round(0.1 * int(graph.edges.sum()))).edges)
 
     old, unedited = circuit(case.pair), said()
-    with edit(lm, [EditRequest(case.pair.query, case.new)], "ft_m", layer=0):
+    with edit(lm, [EditRequest(case.pair.query, case.new)], "ft_m", layer=0, steps=MOST_STEPS):
         edited = said()
         new = circuit(Pair(replace(case.pair.query, answer=case.new), case.pair.other))
         probability = float(next_token(lm, case.pair.query).softmax(0)[second])

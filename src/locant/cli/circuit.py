@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,6 +106,7 @@ def circuit(
             split=not merged,
             seed=seed,
             settings=settings,
+            command=shlex.join(["locant", *sys.argv[1:]]),
         )
         folder = out_folder or own_folder(prompt, expected, RECIPE, model)
         place = save_traced(traced, circuit_page(traced), folder)
@@ -154,7 +157,11 @@ def _print(traced: Traced, verdict: str, asked: int | None, place: Path) -> None
         kept.add_row(f"random, as many, mean of {len(standings.random)}", f"{mean:.3g}", "")
     out.print(kept)
     out.print(f"\n[bold]{plain(verdict)}[/]", soft_wrap=True)
-    if traced.counterfactual is None and made.made_by.parents and traced.faithfulness.share < 0.5:
+    if (
+        traced.counterfactual is None
+        and traced.made_by.settings["method"] != "exact"
+        and traced.faithfulness.share < 0.5
+    ):
         out.print("Gradients find no circuits where ablation is far from what the model sees: try --method exact")
     strongest = ", ".join(made.edges[:5])
     out.print(f"\nStrongest: {strongest}\n\nPage: {place}", soft_wrap=True, markup=False, highlight=False)

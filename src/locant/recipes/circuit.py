@@ -66,6 +66,7 @@ def trace_circuit(
     split: bool = True,
     seed: int = 0,
     settings: Mapping[str, Setting] | None = None,
+    command: str = "",
 ) -> Traced:
     """Find the circuit of one query's answer, run it and its controls, and read its nodes.
 
@@ -77,6 +78,7 @@ def trace_circuit(
         edges: that the circuit has at most; None for `SHARE` of the graph's, and not more than `MOST`.
         rule, by: as for `choose`.
         split: queries, keys and values of a head are receivers of their own.
+        command: that asked for this, for the page.
 
     Raises:
         BadQuery: there is no counterfactual, or the two differ in length or say the same.
@@ -85,6 +87,8 @@ def trace_circuit(
     """
     if method not in METHODS:
         raise UnknownName(f"no method {method!r} for edges; there are {', '.join(METHODS)}")
+    if ablation in ("mean", "overall_mean"):
+        raise UnknownName(f"the {ablation} of one prompt is the prompt itself: ablate by 'counterfactual' or 'zero'")
     if metric not in METRICS:
         raise UnknownName(f"no metric {metric!r}; there are {', '.join(METRICS)}")
     graph = graph_of(lm, split=split)
@@ -93,7 +97,14 @@ def trace_circuit(
     scores = METHODS[method](lm, graph, [pair], metric=metric, ablation=ablation, **(settings or {}))
     size = edges or min(MOST, round(SHARE * int(graph.edges.sum())))
     circuit = choose(scores, size, rule=rule, by=by)
-    recipe: dict[str, Setting] = {**scores.made_by.settings, "method": method, "edges": size, "rule": rule, "by": by}
+    recipe: dict[str, Setting] = {
+        **scores.made_by.settings,
+        "method": method,
+        "edges": size,
+        "choose": rule,
+        "by": by,
+    }
+    recipe |= {"other": pair.other.prompt, "other_answer": pair.other.answer}
     made_by = lm.provenance("circuit", {**recipe, "random_circuits": DRAWS}, seed, (circuit.made_by.digest(),))
     worth, standings = _worth(lm, pair, circuit, metric, ablation, seed)
     return Traced(
@@ -109,6 +120,7 @@ def trace_circuit(
         tokens=tuple(lm.text_of([token]) for token in lm.tokens(query).prompt),
         patterns=_patterns(lm, query, circuit),
         readings=_readings(lm, query, circuit, seed),
+        command=command,
     )
 
 

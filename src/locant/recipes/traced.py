@@ -69,7 +69,7 @@ class LayerCurve:
 
     Attributes:
         points: as `input`, `after a3`, `after m3`, in order.
-        subject: the first token of the subject; none if the prompt names no subject.
+        subject: whichever of the subject's tokens stands highest; none if the prompt names no subject.
         reading: how it was read, as `scaled`.
     """
 

@@ -67,7 +67,7 @@ def swapped_pairs(lm: LanguageModel, queries: Sequence[Query]) -> list[Pair]:
     if not pairs:
         raise LocantError(
             f"none of {len(queries)} queries has a counterfactual: another subject of the same relation and wording, "
-            "in as many tokens, with another answer; give more queries, or ablate by zeros or means"
+            "in as many tokens, with another answer; give more queries"
         )
     return pairs
 

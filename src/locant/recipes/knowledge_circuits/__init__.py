@@ -24,7 +24,7 @@ from locant.attributions.edges import EdgeScores
 from locant.errors import UnknownName
 from locant.models import LanguageModel
 from locant.models.graph import Graph
-from locant.recipes.knowledge_circuits.drawn import RelationPairs, in_turn, select_relations, wordings_of
+from locant.recipes.knowledge_circuits.drawn import RelationPairs, another, in_turn, select_relations, wordings_of
 from locant.recipes.knowledge_circuits.edited import compare_edits, edit_cases
 from locant.recipes.knowledge_circuits.found import compare_with_exact, graph_for, score_edges, scores_of
 from locant.recipes.knowledge_circuits.judged import circuits_of, judge_relation
@@ -142,8 +142,10 @@ class _Work(Work):
                     "left_out": "; ".join(f"{why}: {count}" for why, count in one.left_out.items()),
                     "example": f"{one.test[0].query.prompt} {one.test[0].query.answer}",
                     "counterfactual": one.test[0].other.prompt,
+                    "another": None if other is None else other.name,
                 }
                 for one in self.relations
+                for other in [another(one, self.relations, self.plan.seed)]
             ],
         )
 
@@ -177,10 +179,9 @@ class _Work(Work):
 
     def _judged(self, one: RelationPairs) -> pl.DataFrame:
         # Chosen only where they are run: of all relations at once they take much room
-        names = [other.name for other in self.relations]
-        other = names[(names.index(one.name) + 1) % len(names)]
         own = circuits_of(self.scores[one.name], self.plan)
-        others = circuits_of(self.scores[other], self.plan) if other != one.name else {}
+        other = another(one, self.relations, self.plan.seed)
+        others = {} if other is None else circuits_of(self.scores[other.name], self.plan)
         return judge_relation(self.lm, one, own, others, self.plan)
 
     def compare(self) -> None:

@@ -93,6 +93,21 @@ def select_relations(
     return kept
 
 
+def another(one: RelationPairs, relations: Sequence[RelationPairs], seed: int) -> RelationPairs | None:
+    """A relation to compare one with, drawn at random of those that share no answer and no subject with it.
+
+    Where all share some, it is drawn of all; None where there is no other.
+    """
+    others = [other for other in relations if other.name != one.name]
+    apart = [other for other in others if _names_in(one).isdisjoint(_names_in(other))]
+    return Random(f"{seed}/{one.name}/another").choice(apart or others) if others else None
+
+
+def _names_in(relation: RelationPairs) -> set[str]:
+    facts = [pair.query.fact for pair in (*relation.validation, *relation.test)]
+    return {name.casefold() for fact in facts for name in (fact.subject, fact.object) if name}
+
+
 def wordings_of(lm: LanguageModel, source: str, relations: Sequence[str]) -> tuple[Query, ...]:
     """Every fact of some relations in every wording that can be asked of the model.
 

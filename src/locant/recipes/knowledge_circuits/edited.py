@@ -76,7 +76,7 @@ def edit_cases(lm: LanguageModel, relation: RelationPairs) -> list[EditedFact]:
 
 
 def editings(lm: LanguageModel) -> tuple[Editing, ...]:
-    """ROME where its preset has it, and FT-M in the first layer, in the middle and in the last, as in the paper."""
+    """ROME where its preset has it, and FT-M in the first layer, a quarter of the way, in the middle, last."""
     layers = dict.fromkeys((0, lm.layers // 4, lm.layers // 2, lm.layers - 1))
     return (Editing("rome", None), *(Editing("ft_m", layer) for layer in layers))
 

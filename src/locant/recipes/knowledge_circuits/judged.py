@@ -100,7 +100,7 @@ def _kept(circuits: Mapping[float, Circuit], other: Mapping[float, Circuit], pla
         if share in other:
             yield Kept(OTHER, share, 0, other[share])
         for draw in range(plan.random_circuits if share == plan.share else 1):
-            yield Kept(RANDOM, share, draw, random_circuit(circuit, plan.seed + draw))
+            yield Kept(RANDOM, share, draw, random_circuit(circuit, plan.seed * plan.random_circuits + draw))
 
 
 def _rows(relation: str, half: str, kept: Sequence[Kept], readings: CircuitReadings, labelled: int) -> Iterator[Row]:

@@ -23,7 +23,7 @@ from locant.types import Query
 
 WRONG, RIGHT = "wrong", "right"
 """Queries whose answer the model does not say, and as many of the same relations whose answer it says."""
-BLAMED, RANDOM = "the head that says it most", "random heads of its layer"
+BLAMED, RANDOM = "the head that says it most", "another head of its layer"
 
 
 def wrong_and_right(lm: LanguageModel, queries: Sequence[Query], plan: Plan) -> dict[str, list[Pair]]:

@@ -97,7 +97,7 @@ def _table(curve: LayerCurve, lines: Sequence[tuple[str, Sequence[Standing], str
 
 
 def _said(traced: Traced, curve: LayerCurve) -> str:
-    subject = " Blue: the first token of the subject." if curve.subject else ""
+    subject = " Blue: whichever of the subject’s tokens stands highest." if curve.subject else ""
     return (
         "The residual stream where the answer is predicted, read as if the model ended there: rank (1 is the most "
         f"probable, above; the scale is logarithmic) and probability of the answer’s first token.{subject} "

@@ -22,7 +22,7 @@ from locant.errors import LocantError, UnknownName
 from locant.models.graph import Graph
 from locant.selections.circuits.circuit import Circuit
 from locant.selections.circuits.dead_ends import living
-from locant.types import Provenance
+from locant.types import Provenance, Setting
 
 Ordered = Int[Tensor, "edge 2"]
 """Edges as (sender, receiver), one after another."""
@@ -58,13 +58,16 @@ def choose_each(
     def left(taken: int) -> Bool[Tensor, "sender receiver"]:
         return living(graph, mask_of(graph, order[:taken]))
 
+    about = scores.made_by.settings
+    scored: dict[str, Setting] = {name: about[name] for name in ("metric", "ablation") if name in about}
+
     def made(size: int) -> Circuit:
         # What is left of more edges holds what is left of fewer, so that the most that may be taken can be bisected
         least = min(size, len(order))
         most = bisect_right(range(len(order) + 1), size, lo=least, key=lambda taken: int(left(taken).sum())) - 1
         made_by = Provenance(
             "choose",
-            {"size": size, "rule": rule, "by": by},
+            {**scored, "size": size, "rule": rule, "by": by},
             model=scores.made_by.model,
             revision=scores.made_by.revision,
             dtype=scores.made_by.dtype,
