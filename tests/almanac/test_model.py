@@ -119,6 +119,7 @@ def share(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_facts_are_known_in_wordings_never_trained(language):
     asked = [reply for reply in replies_to_held_out("almanac") if reply.query.language == language]

@@ -168,6 +168,7 @@ def test_a_circuit_found_is_smaller_the_more_may_be_lost_and_has_no_edges_into_w
     assert middle.rows >= int(middle.tested.sum()) and middle.made_by.settings["metric"] == "kl"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", CUT_RULES)
 def test_a_small_memory_budget_finds_the_same_circuit(rule: str) -> None:
     lm = tiny("gpt2", torch.float64)

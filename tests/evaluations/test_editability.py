@@ -39,6 +39,7 @@ def test_an_effect_that_says_nothing_is_not() -> None:
     assert found.p > 0.05 and found.added < 0.2
 
 
+@pytest.mark.slow
 def test_what_whole_facts_have_in_common_by_chance_is_found_no_more_often_than_chance_would() -> None:
     rng = np.random.default_rng(11)
     found = 0

@@ -277,6 +277,7 @@ def test_cases_that_are_all_refused_leave_a_run_that_says_so(tmp_path: Path) -> 
     assert "the neurons of a known object are located, and none is given" in page_of(run)
 
 
+@pytest.mark.slow
 def test_a_method_that_destroys_the_model_ends_its_own_curve_only(tmp_path: Path) -> None:
     plan = Plan(("ft", "ft_m"), {"ft": {"rate": 1e36}}, layers=2, tokens=0)
     some = [made_up(30), made_up(31), made_up(32)]
@@ -296,6 +297,7 @@ def test_a_query_that_cannot_be_read_is_no_refusal_of_the_method() -> None:
         edit_alone(lm, unknown, "ft_m", prepare(lm, "ft_m", {}), judging, plan)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_shape_runs_whole(tmp_path: Path) -> None:
     asked = [
         EditCase(

@@ -578,6 +578,7 @@ def test_a_fact_is_edited_to_what_is_neither_its_own_nor_its_counterfactuals_obj
     assert edit_cases(lm, words(lm, answers=2)) == []
 
 
+@pytest.mark.slow
 def test_circuits_after_edits_are_those_of_the_edited_model_which_is_then_as_it_was() -> None:
     lm = tiny("gpt2")
     graph, one = graph_of(lm), words(lm)

@@ -564,6 +564,7 @@ def planted_verdicts(
     return None if "absent" in found.values() else found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("expected", "least"), [("shared", 0.5), ("specific", 0.75)])
 def test_facts_planted_for_two_languages_are_mostly_called_what_they_are(expected: str, least: float) -> None:
     """In one random neuron for both, or in four others for each, whatever the draw.
@@ -629,6 +630,7 @@ def in_the_model_s_own_words(lm: LanguageModel, prompt: str, **names: str) -> Qu
     return made if can_be_asked(lm, made) else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "t5"])
 def test_it_runs_on_every_shape_of_model(name: str, tmp_path: Path) -> None:
     lm = tiny(name)

@@ -240,6 +240,7 @@ def test_the_page_opens_without_a_complaint_and_draws_its_figures(plain: str, ev
     assert draws_every_figure_that_is_to_be_seen(plain) == 2
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(evil: str) -> None:
     fits_a_narrow_screen(evil)

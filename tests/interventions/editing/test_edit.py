@@ -151,6 +151,7 @@ def test_an_edited_model_is_not_written_over_what_is_there(almanac_lm: LanguageM
     assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - {"kn"}))
 def test_what_the_model_says_already_is_left_as_it_is(method: str, almanac_lm: LanguageModel) -> None:
     before = weights(almanac_lm)

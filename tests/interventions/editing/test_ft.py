@@ -285,6 +285,6 @@ def test_five_facts_are_rewritten_together(almanac_lm: LanguageModel) -> None:
 def test_several_facts_together_have_more_passes_than_one() -> None:
     lm = tiny("llama")
     both = [request(), locant.edit_request("w3 w20 w7", "w20", "w13", old="w9", uid="other")]
-    for requests, passes in ((both[:1], 3), (both, 30)):
-        with edit(lm, requests, "ft_m", steps=3, rate=1e-6, stop_at=None) as edited:
+    for requests, given, passes in ((both[:1], {}, 25), (both, {}, 250), (both, {"steps": 3}, 3)):
+        with edit(lm, requests, "ft_m", rate=1e-6, stop_at=None, **given) as edited:
             assert {note["steps"] for note in edited.notes} == {passes}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from locant.interventions.editing.editor import Editor
 from locant.interventions.editing.ft_presets import free_layer
-from locant.interventions.editing.one_layer import all_at_the_prompts_last, one_layer, schedule_of
+from locant.interventions.editing.one_layer import all_at_the_prompts_last, one_layer, schedule_of, times_many
 from locant.models import LanguageModel
 
 
@@ -12,7 +12,7 @@ def ft(
     lm: LanguageModel,
     *,
     layer: int | None = None,
-    steps: int = 25,
+    steps: int | None = None,
     rate: float = 5e-4,
     stop_at: float | None = 0.01,
     per_step: int = 64,
@@ -25,7 +25,7 @@ def ft(
 
     Args:
         layer: None for the published one, or the same depth (`ft_presets`).
-        steps: passes over a request; over several together ten times as many, at most.
+        steps: passes over the requests; None for 25 over one, and at most ten times as many over several together.
         rate: of Adam; constant.
         stop_at: a loss, in nats; no step is taken below it.
         per_step: requests in a step.
@@ -36,4 +36,6 @@ def ft(
     Source: Meng et al. 2022, arXiv:2202.05262, FT, and its code.
     """
     own = free_layer(lm) if layer is None else layer
-    return one_layer(lm, own, None, schedule_of(steps, rate, stop_at, per_step), all_at_the_prompts_last)
+    return one_layer(
+        lm, own, None, schedule_of(steps, rate, stop_at, per_step), all_at_the_prompts_last, times_many(steps)
+    )

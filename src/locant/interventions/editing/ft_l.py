@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from locant.interventions.editing.editor import Editor
 from locant.interventions.editing.ft_presets import Bound, bound_of, bounded_layer
-from locant.interventions.editing.one_layer import all_at_the_prompts_last, one_layer, schedule_of
+from locant.interventions.editing.one_layer import all_at_the_prompts_last, one_layer, schedule_of, times_many
 from locant.models import LanguageModel
 
 
@@ -13,7 +13,7 @@ def ft_l(
     *,
     layer: int | None = None,
     bound: Bound = "preset",
-    steps: int = 25,
+    steps: int | None = None,
     rate: float = 5e-4,
     stop_at: float | None = 0.01,
     per_step: int = 64,
@@ -37,5 +37,10 @@ def ft_l(
     """
     own = bounded_layer(lm) if layer is None else layer
     return one_layer(
-        lm, own, bound_of(lm, own, bound), schedule_of(steps, rate, stop_at, per_step), all_at_the_prompts_last
+        lm,
+        own,
+        bound_of(lm, own, bound),
+        schedule_of(steps, rate, stop_at, per_step),
+        all_at_the_prompts_last,
+        times_many(steps),
     )

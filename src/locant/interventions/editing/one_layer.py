@@ -33,19 +33,23 @@ from locant.models.weights import Vectors, changing_vectors, editable_rows
 from locant.queries import Tokens
 from locant.types import EditRequest, Setting
 
+PASSES = 25
+"""Over a request, where no number is given: as published."""
 MANY = 10
-"""Times as many passes, at most, where several facts are trained together: what is published is for one. Ours; the
-loss to stop at ends them earlier."""
+"""Times as many, at most, over several requests together: what is published is for one. Ours; the loss to stop at
+ends them earlier."""
 
 
-def one_layer(lm: LanguageModel, layer: int, bound: float | None, schedule: Schedule, losses_of: Losses) -> Editor:
+def one_layer(
+    lm: LanguageModel, layer: int, bound: float | None, schedule: Schedule, losses_of: Losses, many: int = 1
+) -> Editor:
     """Train the down-projection of a layer, all of it and nothing else.
 
     Args:
         bound: how far each weight may be from what it was before these requests, or None for as far as it goes.
             Facts rewritten one after another move on from where the last one left the weights, as published.
-        schedule: its steps are passes over the requests (over several of them up to `MANY` times as many), its batch
-            how many requests are in a step.
+        schedule: its steps are passes over the requests, its batch how many requests are in a step.
+        many: times as many passes over several requests.
 
     Raises:
         UnknownName: there is no such layer.
@@ -54,7 +58,7 @@ def one_layer(lm: LanguageModel, layer: int, bound: float | None, schedule: Sche
     down = lm.downs[layer]
 
     def rewrite(requests: Sequence[EditRequest]) -> Rewrite:
-        longer = schedule if len(requests) == 1 else replace(schedule, steps=MANY * schedule.steps)
+        longer = schedule if len(requests) == 1 else replace(schedule, steps=many * schedule.steps)
         own = in_passes(longer, requests)
         every = Vectors(down, torch.arange(lm.neurons), written=True)
         with changing_vectors([every]) as trained:
@@ -82,13 +86,18 @@ def one_layer(lm: LanguageModel, layer: int, bound: float | None, schedule: Sche
     return Editor(settings, rewrite)
 
 
-def schedule_of(steps: int, rate: float, stop_at: float | None, per_step: int) -> Schedule:
+def schedule_of(steps: int | None, rate: float, stop_at: float | None, per_step: int) -> Schedule:
     """As published, a batch whose loss is below the one to stop at is not stepped on.
 
     Raises:
         UnknownName: a number makes no sense.
     """
-    return Schedule(steps, rate, per_step, stop_at, seed=0, skip_below=stop_at or 0.0)
+    return Schedule(PASSES if steps is None else steps, rate, per_step, stop_at, seed=0, skip_below=stop_at or 0.0)
+
+
+def times_many(steps: int | None) -> int:
+    """How many times as many passes several requests get; a number that is given holds for them as well."""
+    return MANY if steps is None else 1
 
 
 def each_in_its_place(lm: LanguageModel, tokens: Sequence[Tokens]) -> Float[Tensor, " query"]:
