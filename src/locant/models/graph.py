@@ -137,6 +137,11 @@ class Graph:
     def head_sender(self, layer: int, head: int) -> int:
         return self.attention_senders(layer) + head
 
+    @cached_property
+    def head_layers(self) -> dict[int, int]:
+        """Of every sender that is a head, by where it stands, its layer; in order."""
+        return {self.head_sender(layer, head): layer for layer in range(self.layers) for head in range(self.heads)}
+
     def mlp_sender(self, layer: int) -> int:
         return self.attention_senders(layer) + self.heads
 

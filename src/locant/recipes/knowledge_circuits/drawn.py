@@ -164,7 +164,7 @@ def _relation(
         ranks = first_ranks(lm, asked)
         left_out[NOT_KNOWN.format(known)] += sum(rank >= known for rank in ranks)
         asked = [query for query, rank in zip(asked, ranks, strict=True) if rank < known]
-    halves = [_paired(lm, half) for half in _halves(lm, asked, seed)]
+    halves = [paired(lm, half) for half in _halves(lm, asked, seed)]
     left_out[NO_PARTNER] += len(asked) - sum(map(len, halves))
     validation, test = (tuple(half[:limit]) for half in halves)
     left_out[BEYOND] += sum(map(len, halves)) - len(validation) - len(test)
@@ -200,7 +200,8 @@ def in_turn(groups: Iterable[Sequence[One]]) -> list[One]:
     return [one for turn in zip_longest(*groups) for one in turn if one is not None]
 
 
-def _paired(lm: LanguageModel, queries: Sequence[Query]) -> list[Pair]:
+def paired(lm: LanguageModel, queries: Sequence[Query]) -> list[Pair]:
+    """As `swapped_pairs`; empty where no query has a partner."""
     try:
         return swapped_pairs(lm, queries)
     except LocantError:

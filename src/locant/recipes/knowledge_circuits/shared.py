@@ -8,13 +8,11 @@ from dataclasses import asdict
 import polars as pl
 
 from locant import almanac
-from locant.attributions.edges import Pair, swapped_pairs
-from locant.errors import LocantError
 from locant.evaluations.circuits import CircuitOverlap, overlap, overlaps
 from locant.models import LanguageModel
 from locant.models.graph import Graph
 from locant.recipes.data import can_be_asked
-from locant.recipes.knowledge_circuits.drawn import RelationPairs, first_ranks
+from locant.recipes.knowledge_circuits.drawn import RelationPairs, first_ranks, paired
 from locant.recipes.knowledge_circuits.found import edge_scores
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.rows import Row
@@ -122,7 +120,7 @@ def hop_rows(
     Columns: first, second (relations), facts; of: first, second, both (their edges together), or other, the mean over
     all relations but the two; measure, observed, expected, p (null of other).
     """
-    pairs = _paired(lm, queries)[: plan.hops]
+    pairs = paired(lm, queries)[: plan.hops]
     if len(pairs) < LEAST:
         return pl.DataFrame()
     whole = choose(edge_scores(lm, graph, pairs, plan), len(circuits[names[0]]), rule=plan.rule, by=plan.by)
@@ -137,10 +135,3 @@ def hop_rows(
         observed = sum(float(row["observed"]) for row in measure) / len(measure)  # type: ignore[arg-type]
         rows.append(about | {"of": "other", "measure": measure[0]["measure"], "observed": observed})
     return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def _paired(lm: LanguageModel, queries: Sequence[Query]) -> list[Pair]:
-    try:
-        return swapped_pairs(lm, queries)
-    except LocantError:
-        return []

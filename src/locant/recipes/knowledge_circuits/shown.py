@@ -172,7 +172,7 @@ def _heads(circuit: Circuit) -> set[int]:
 
 def _others(graph: Graph, heads: Sequence[int], random: Random) -> list[int]:
     """As many heads of each layer that are not among these, or all others where there are fewer."""
-    layer_of = {graph.head_sender(layer, head): layer for layer in range(graph.layers) for head in range(graph.heads)}
+    layer_of = graph.head_layers
     chosen: list[int] = []
     for layer in dict.fromkeys(layer_of[head] for head in heads):
         own = [head for head in heads if layer_of[head] == layer]

@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from locant.attributions.edges import Pair, ablation_of, lay_out_pairs, swapped_pairs
-from locant.errors import LocantError
+from locant.attributions.edges import Pair, ablation_of, lay_out_pairs
 from locant.evaluations.circuits import first_sites, read_nodes, read_stream, written
 from locant.models import LanguageModel
 from locant.models.circuit_run import CircuitRun
 from locant.models.graph import Graph
-from locant.recipes.knowledge_circuits.drawn import in_turn
+from locant.recipes.knowledge_circuits.drawn import in_turn, paired
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.rows import Row
 from locant.types import Query
@@ -32,10 +31,7 @@ def wrong_and_right(lm: LanguageModel, queries: Sequence[Query], plan: Plan) -> 
     Both are of the same relations in the same numbers, evenly from all that have both, and of a kind each is of
     another fact. All have a counterfactual of their relation.
     """
-    try:
-        pairs = swapped_pairs(lm, queries)
-    except LocantError:
-        return {WRONG: [], RIGHT: []}
+    pairs = paired(lm, queries)
     Random(f"{plan.seed}/wrong").shuffle(pairs)
     said = _said(lm, [pair.query for pair in pairs])
     by: dict[str, dict[str, dict[str, Pair]]] = {}
@@ -89,11 +85,11 @@ def follow(lm: LanguageModel, graph: Graph, kind: str, pair: Pair, plan: Plan) -
                 about | {"of": of, "what": what, "place": step, "before": None, "after": float(value)}
                 for step, value in enumerate(values[0, :, place].tolist())
             ]
-    heads = [at for at, name in enumerate(graph.senders) if name.startswith("a")]
+    layers = graph.head_layers
     toward = nodes.logits[0, :, 1] - nodes.logits[0, :, 0]
-    blamed = max(heads, key=lambda at: float(toward[at]))
-    layer = _layer(graph, blamed)
-    peers = [at for at in heads if at != blamed and _layer(graph, at) == layer]
+    blamed = max(layers, key=lambda at: float(toward[at]))
+    layer = layers[blamed]
+    peers = [at for at, its in layers.items() if at != blamed and its == layer]
     keeps = torch.stack([graph.edges, *(cut(graph, [at]) for at in (blamed, *peers))])
     margins = _margins(lm, graph, pair, instead, keeps, plan)
     for of, own in ((BLAMED, margins[1:2]), (RANDOM, margins[2:])):
@@ -112,10 +108,6 @@ def cut(graph: Graph, senders: Sequence[int]) -> Bool[Tensor, "sender receiver"]
     keep = graph.edges.clone()
     keep[list(senders)] = False
     return keep
-
-
-def _layer(graph: Graph, sender: int) -> int:
-    return (sender - 1) // (graph.heads + 1)
 
 
 def _margins(
