@@ -41,6 +41,10 @@ class Sent:
             [mine - its for mine, its in zip(self.mlps, other.mlps, strict=True)],
         )
 
+    def of(self, sequences: slice) -> Sent:
+        """Some of the sequences."""
+        return _each(self, lambda value: value[sequences])
+
     def at(self, sites: Sites) -> Sent:
         """The same at the sites alone: each is a sequence of one position."""
         return _each(self, lambda value: at_sites(value, sites))

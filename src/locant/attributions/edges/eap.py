@@ -38,6 +38,6 @@ def eap(
     """
     made_by = lm.provenance("eap", {"metric": metric, "ablation": ablation, "split": graph.split})
     at_clean = Quadrature((1.0,), (1.0,))
-    products = Products(graph, branches_of(lm, graph), memory // 4)
+    products = Products(graph, branches_of(lm, graph), memory // 8)
     values = integrated(lm, products, pairs, at_clean, metric, ablation, memory)
     return EdgeScores(graph, values, tuple(pairs), made_by)

@@ -59,7 +59,7 @@ def eap_ig(
         "split": graph.split,
     }
     (nodes,) = quadrature(rule, steps)
-    products = Products(graph, branches_of(lm, graph), memory // 4)
+    products = Products(graph, branches_of(lm, graph), memory // 8)
     values = integrated(lm, products, pairs, nodes, metric, ablation, memory)
     return EdgeScores(graph, values, tuple(pairs), lm.provenance("eap_ig", settings))
 

@@ -63,7 +63,7 @@ def eap_ig_activations(
     measure, ablate = metric_of(metric), ablation_of(ablation, lm, graph, pairs)
     (nodes,) = quadrature(rule, steps)
     branches = branches_of(lm, graph)
-    products = Products(graph, branches, memory // 4)
+    products = Products(graph, branches, memory // 8)
     points = torch.tensor(nodes.points, dtype=torch.float64)[None, :, None, None]
     weights = torch.tensor(nodes.weights, dtype=torch.float64) / (2 * graph.layers + 1 if released else 1)
     for batch in batches(lm, pairs, memory, position_bytes, len(nodes.points)):

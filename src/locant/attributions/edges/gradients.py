@@ -45,6 +45,19 @@ class Gradients:
     read: list[Float[Tensor, "pass position hidden"]]
     output: Float[Tensor, "site row hidden"]
 
+    def of(self, sequences: slice) -> Gradients:
+        """Those inside of some of a batch's sequences; with the output of all."""
+        rows = self.output.shape[1]
+        some = slice(sequences.start * rows, sequences.stop * rows)
+        return Gradients(
+            self.since,
+            [stream[some] for stream in self.streams],
+            [stream[some] for stream in self.mlp_streams],
+            [{module: (made[some], by[some]) for module, (made, by) in layer.items()} for layer in self.projected],
+            [read[some] for read in self.read],
+            self.output,
+        )
+
 
 def gradients(
     lm: LanguageModel,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -80,16 +81,26 @@ class Products:
             only: senders, all of one layer, whose edges alone have these gradients.
         """
         graph = self.graph
-        senders = _Senders(sent, graph, self.branches, self.memory, only)
+        asked = range(len(graph.senders)) if only is None else only
+        sequences = len(sent.input)
+        at_once = max(1, self.memory * sequences // (len(asked) * sent.input.numel() * 4))
+        for first in range(0, sequences, at_once):
+            # As many sequences as let senders be written once, and not anew for every receiver
+            some = slice(first, first + at_once)
+            self._inside(_Senders(sent.of(some), graph, self.branches, self.memory, asked), found.of(some), weights)
+        output = at_least_float32(found.output)
+        wide = torch.einsum("snd,n->sd", output, weights.to(output))[None]
+        at_end = _Senders(sent.at(sites), graph, self.branches, self.memory, asked)
+        self._add(at_end, len(graph.senders), torch.tensor([graph.output]), _Slopes(wide))
+
+    def _inside(self, senders: _Senders, found: Gradients, weights: Float[Tensor, " row"]) -> None:
+        """Add edges into heads and MLPs."""
+        graph = self.graph
         for layer in range(found.since, graph.layers):
             for receivers, slopes in self._attention(layer, found, weights):
                 self._add(senders, graph.attention_senders(layer), receivers, slopes)
             mlp = torch.tensor([graph.mlp_receiver(layer)])
             self._add(senders, graph.mlp_senders(layer), mlp, self._mlp(layer, found, weights))
-        output = at_least_float32(found.output)
-        wide = torch.einsum("snd,n->sd", output, weights.to(output))[None]
-        at_end = _Senders(sent.at(sites), graph, self.branches, self.memory, only)
-        self._add(at_end, len(graph.senders), torch.tensor([graph.output]), _Slopes(wide))
 
     def _attention(
         self, layer: int, found: Gradients, weights: Tensor
@@ -152,48 +163,53 @@ class Products:
 
 
 class _Senders:
-    """What senders write, as wide as the stream: all at once where that fits, or else a layer at a time."""
+    """What some senders write, as wide as the stream: all at once where that fits, or else a layer at a time."""
 
-    def __init__(
-        self, sent: Sent, graph: Graph, branches: Sequence[Branches], memory: int, only: range | None
-    ) -> None:
-        self.sent, self.graph, self.branches, self.only = sent, graph, branches, only
+    def __init__(self, sent: Sent, graph: Graph, branches: Sequence[Branches], memory: int, asked: range) -> None:
+        self.sent, self.graph, self.branches, self.asked = sent, graph, branches, asked
+        self.like = at_least_float32(sent.input[:1, :1, :1])
         self.places = sent.input.numel() // sent.input.shape[-1]
         self.whole: Tensor | None = None
-        if only is None and len(graph.senders) * sent.input.numel() * 4 <= memory:
-            self.whole = self._empty(len(graph.senders))
-            self.whole[0] = sent.input.flatten(0, 2)
-            for layer in range(graph.layers):
-                self._write(layer, self.whole[1 + layer * (graph.heads + 1) :])
+        if len(asked) * sent.input.numel() * 4 <= memory:
+            self.whole = self._empty(len(asked))
+            for some in self._by_layer(asked.stop):
+                self._write(some, self.whole[some.start - asked.start : some.stop - asked.start])
 
     def first(self, count: int) -> Iterator[tuple[int, Float[Tensor, "sender place hidden"]]]:
-        """The first senders, with the index of each part's first."""
+        """Those that are among the graph's first senders, with the index of each part's first."""
         if self.whole is not None:
-            yield 0, self.whole[:count]
+            yield self.asked.start, self.whole[: max(0, count - self.asked.start)]
             return
-        if self.only is None or 0 in self.only:
-            yield 0, at_least_float32(self.sent.input).flatten(0, 2)[None]
-        for layer in range(self.graph.layers):
-            first = self.graph.head_sender(layer, 0)
-            some = range(first, min(count, first + self.graph.heads + 1))
-            if self.only is not None:
-                some = range(max(some.start, self.only.start), min(some.stop, self.only.stop))
+        for some in self._by_layer(count):
+            written = self._empty(len(some))
+            self._write(some, written)
+            yield some.start, written
+
+    def _by_layer(self, count: int) -> Iterator[range]:
+        """The senders asked for that are among the first, by what writes them."""
+        layers = [self.graph.head_sender(layer, 0) for layer in range(self.graph.layers)]
+        for start, stop in pairwise([0, *layers, len(self.graph.senders)]):
+            some = range(max(start, self.asked.start), min(stop, self.asked.stop, count))
             if some:
-                written = self._empty(self.graph.heads + 1)
-                self._write(layer, written)
-                yield some.start, written[some.start - first : some.stop - first]
+                yield some
 
     def _empty(self, senders: int) -> Tensor:
-        like = at_least_float32(self.sent.input[:1, :1, :1])
-        return like.new_empty(senders, self.places, like.shape[-1])
+        return self.like.new_empty(senders, self.places, self.like.shape[-1])
 
-    def _write(self, layer: int, out: Float[Tensor, "sender place hidden"]) -> None:
-        """Put what a layer's heads and its MLP write into the first places."""
+    def _write(self, some: range, out: Float[Tensor, "sender place hidden"]) -> None:
+        """Put what the input writes, or some heads and the MLP of a layer."""
+        if some.start == 0:
+            out[0] = self.sent.input.flatten(0, 2)
+            return
         heads = self.graph.heads
-        results = self.sent.heads[layer].flatten(0, 2).unflatten(-1, (heads, -1)).transpose(0, 1)
-        weights = self.branches[layer].writes()
-        out[:heads].baddbmm_(results.to(out), weights.to(out), beta=0)
-        out[heads] = self.sent.mlps[layer].flatten(0, 2)
+        layer, first = divmod(some.start - 1, heads + 1)
+        own = range(first, min(heads, first + len(some)))
+        if own:
+            results = self.sent.heads[layer].flatten(0, 2).unflatten(-1, (heads, -1))[:, own.start : own.stop]
+            weights = self.branches[layer].writes()[own.start : own.stop]
+            out[: len(own)].baddbmm_(results.transpose(0, 1).to(out), weights.to(out), beta=0)
+        if len(own) < len(some):
+            out[len(own)] = self.sent.mlps[layer].flatten(0, 2)
 
 
 def _places(value: Float[Tensor, "pass position *axis"], rows: int) -> Float[Tensor, "place row *axis"]:

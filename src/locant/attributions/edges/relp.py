@@ -48,7 +48,7 @@ def relp(
         (sender - sender ablated) * coefficient of what the receiver reads, summed over positions.
     """
     branches = branches_of(lm, graph)
-    products = Products(graph, branches, memory // 4, parts=("v",), fixed_size=True)
+    products = Products(graph, branches, memory // 8, parts=("v",), fixed_size=True)
     at_clean = Quadrature((1.0,), (1.0,))
     with _relevance(lm, branches):
         values = integrated(lm, products, pairs, at_clean, metric, ablation, memory)
