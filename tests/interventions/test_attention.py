@@ -16,6 +16,7 @@ from locant.attributions.synapses import column_sums
 from locant.errors import UnknownName
 from locant.interventions.attention import scale_columns
 from locant.models import LanguageModel, hooks
+from locant.models.attention import watching_attention
 from locant.selections.columns import ColumnSet
 from locant.types import Provenance
 
@@ -34,7 +35,7 @@ def attention(lm: LanguageModel) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """What a batch's layers attend to, and what its blocks put out."""
     weights: dict[int, Tensor] = {}
     residuals: dict[int, Tensor] = {}
-    watching = hooks.watching_attention(lm.model, lm.blocks, weights.__setitem__)
+    watching = watching_attention(lm.model, lm.blocks, weights.__setitem__)
     with watching, hooks.watching_outputs(lm.blocks, residuals.__setitem__):
         lm.model(**BATCH)
     return weights, residuals

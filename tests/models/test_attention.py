@@ -15,6 +15,7 @@ import locant
 from attended import ONE_STACK, attended
 from families import tiny
 from locant.models import LanguageModel, hooks
+from locant.models.attention import changing_attention, has_changed_attention, maskable_attention, watching_attention
 
 KINDS = ["llama", "gpt2", "mistral", "bert", "bloom", "gptj", "gpt_neo"]
 IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 0, 0, 0, 0]])
@@ -59,7 +60,7 @@ def test_attention_that_stays_what_it_is_gives_the_models_own_eager_output_bit_f
     name: str, change: hooks.ChangeAttention
 ) -> None:
     lm = attended(name)
-    with hooks.changing_attention(lm.model, lm.blocks, change):
+    with changing_attention(lm.model, lm.blocks, change):
         found = logits(lm)
     assert torch.equal(found, logits(tiny(name, kernel="eager")))
 
@@ -69,7 +70,7 @@ def test_attention_that_stays_what_it_is_gives_the_models_own_eager_output_bit_f
 def test_every_layer_shows_the_weights_that_the_eager_model_returns(name: str) -> None:
     lm, eager = attended(name), tiny(name, kernel="eager")
     seen: dict[int, Tensor] = {}
-    with hooks.watching_attention(lm.model, lm.blocks, seen.__setitem__):
+    with watching_attention(lm.model, lm.blocks, seen.__setitem__):
         lm.model(**BATCH)
     expected = eager.model(**BATCH, output_attentions=True).attentions
     assert len(expected) == lm.layers
@@ -83,7 +84,7 @@ def test_a_change_reaches_its_own_layer_and_those_above_it(name: str) -> None:
 
     def residuals(change: hooks.ChangeAttention) -> dict[int, Tensor]:
         kept: dict[int, Tensor] = {}
-        changing = hooks.changing_attention(lm.model, lm.blocks, change)
+        changing = changing_attention(lm.model, lm.blocks, change)
         with changing, hooks.watching_outputs(lm.blocks, kept.__setitem__):
             lm.model(**BATCH)
         return kept
@@ -100,13 +101,13 @@ def test_changes_nest_and_what_is_watched_inside_is_changed_already(name: str) -
     outer: dict[int, Tensor] = {}
     inner: dict[int, Tensor] = {}
     with (
-        hooks.watching_attention(lm.model, lm.blocks, outer.__setitem__),
-        hooks.changing_attention(lm.model, lm.blocks, doubled),
-        hooks.changing_attention(lm.model, lm.blocks, doubled),
-        hooks.watching_attention(lm.model, lm.blocks, inner.__setitem__),
+        watching_attention(lm.model, lm.blocks, outer.__setitem__),
+        changing_attention(lm.model, lm.blocks, doubled),
+        changing_attention(lm.model, lm.blocks, doubled),
+        watching_attention(lm.model, lm.blocks, inner.__setitem__),
     ):
         twice = logits(lm)
-    with hooks.changing_attention(lm.model, lm.blocks, lambda layer, weights, first: weights * 4):
+    with changing_attention(lm.model, lm.blocks, lambda layer, weights, first: weights * 4):
         assert torch.equal(twice, logits(lm))
     assert not torch.equal(twice, logits(lm))
     assert torch.equal(inner[0], 4 * outer[0])
@@ -116,43 +117,43 @@ def test_changes_nest_and_what_is_watched_inside_is_changed_already(name: str) -
 def test_nothing_is_left_behind_after_any_exit(name: str) -> None:
     lm = attended(name)
     before = traces(lm)
-    with hooks.changing_attention(lm.model, lm.blocks, doubled):
-        assert hooks.has_changed_attention(lm.model)
+    with changing_attention(lm.model, lm.blocks, doubled):
+        assert has_changed_attention(lm.model)
         assert traces(lm) != before
-        with hooks.watching_attention(lm.model, lm.blocks, lambda layer, weights: None):
+        with watching_attention(lm.model, lm.blocks, lambda layer, weights: None):
             logits(lm)
     assert traces(lm) == before
-    with pytest.raises(Stop), hooks.changing_attention(lm.model, lm.blocks, doubled):
+    with pytest.raises(Stop), changing_attention(lm.model, lm.blocks, doubled):
         raise Stop
     assert traces(lm) == before
-    with pytest.raises(Stop), hooks.changing_attention(lm.model, lm.blocks, stop):
+    with pytest.raises(Stop), changing_attention(lm.model, lm.blocks, stop):
         logits(lm)
     assert traces(lm) == before
-    assert not hooks.has_changed_attention(lm.model)
+    assert not has_changed_attention(lm.model)
 
 
 def test_two_models_at_once_each_keep_their_own_change() -> None:
     one, other = attended("llama"), attended("mistral")
     alone = logits(other)
-    with hooks.changing_attention(one.model, one.blocks, doubled):
+    with changing_attention(one.model, one.blocks, doubled):
         changed = logits(one)
         assert torch.equal(logits(other), alone)
-        with hooks.changing_attention(other.model, other.blocks, same):
+        with changing_attention(other.model, other.blocks, same):
             assert torch.equal(logits(one), changed)
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "flex_attention"])
 def test_whatever_kernel_was_in_use_is_in_use_again(kernel: str) -> None:
     lm = tiny("mistral", kernel=kernel)
-    with hooks.changing_attention(lm.model, lm.blocks, doubled), hooks.maskable_attention(lm.model):
-        assert hooks.has_changed_attention(lm.model)
+    with changing_attention(lm.model, lm.blocks, doubled), maskable_attention(lm.model):
+        assert has_changed_attention(lm.model)
     assert lm.model.config._attn_implementation == kernel
 
 
 def test_a_model_with_an_encoder_is_refused() -> None:
     lm = tiny("t5")
     before = lm.model.config._attn_implementation
-    with pytest.raises(locant.LocantError) as caught, hooks.changing_attention(lm.model, lm.blocks, same):
+    with pytest.raises(locant.LocantError) as caught, changing_attention(lm.model, lm.blocks, same):
         pytest.fail("nothing may run under it")
     assert str(caught.value) == "a t5 has an encoder; attention is changed in models without one"
     assert lm.model.config._attn_implementation == before
@@ -180,7 +181,7 @@ def test_a_model_whose_weights_cannot_be_reached_is_refused(
     lm = attended("gptj")
     lm = LanguageModel(copy.deepcopy(lm.model), lm.tokenizer, lm.architecture, lm.name)
     blocks = spoil(lm)
-    with pytest.raises(locant.LocantError) as caught, hooks.changing_attention(lm.model, blocks, same):
+    with pytest.raises(locant.LocantError) as caught, changing_attention(lm.model, blocks, same):
         pytest.fail("nothing may run under it")
     assert said in str(caught.value)
-    assert not hooks.has_changed_attention(lm.model)
+    assert not has_changed_attention(lm.model)

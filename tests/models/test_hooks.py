@@ -16,6 +16,7 @@ from families import WORDS, tiny, tokenizer
 from locant.attributions import METHODS
 from locant.errors import UnknownName
 from locant.models import LanguageModel, hooks
+from locant.models.attention import maskable_attention
 from locant.types import Intervention, Provenance, Selection
 
 
@@ -148,7 +149,7 @@ def test_a_model_at_rest_gets_every_flag_back_as_it_was(broken: bool) -> None:
 
 def test_another_kernel_is_put_back_after_an_exception() -> None:
     lm = tiny("mistral", kernel="flex_attention")
-    with pytest.raises(Stop), hooks.maskable_attention(lm.model):
+    with pytest.raises(Stop), maskable_attention(lm.model):
         assert lm.model.config._attn_implementation == "sdpa"
         raise Stop
     assert lm.model.config._attn_implementation == "flex_attention"

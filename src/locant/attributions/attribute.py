@@ -22,8 +22,9 @@ from locant.attributions.scores import Scores
 from locant.attributions.sig import sig
 from locant.errors import UnknownName
 from locant.models import LanguageModel, at_least_float32, record
+from locant.models.attention import maskable_attention
 from locant.models.engine import rows_within
-from locant.models.hooks import at_rest, maskable_attention
+from locant.models.hooks import at_rest
 from locant.queries import Tokens
 from locant.types import Attribution, Query, Setting, hash_of
 

@@ -15,7 +15,8 @@ from torch.nn.functional import pad
 
 from locant.errors import UnknownName
 from locant.models import LanguageModel, at_least_float32
-from locant.models.hooks import at_rest, watching_attention
+from locant.models.attention import watching_attention
+from locant.models.hooks import at_rest
 from locant.models.sites import Sites
 from locant.types import Provenance, Query
 

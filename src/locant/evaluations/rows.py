@@ -16,7 +16,8 @@ from torch import Tensor
 from locant.evaluations.letters import letter_ids
 from locant.evaluations.sets import Touched, factors_of, letters_by_set
 from locant.models import LanguageModel, Run, record
-from locant.models.hooks import at_rest, changing_inputs, maskable_attention
+from locant.models.attention import maskable_attention
+from locant.models.hooks import at_rest, changing_inputs
 from locant.models.language_model import at_least_float32
 from locant.models.replay import SharedPrefix
 from locant.types import Query

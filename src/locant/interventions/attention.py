@@ -11,7 +11,7 @@ from torch import Tensor
 
 from locant.errors import UnknownName
 from locant.models import LanguageModel
-from locant.models.hooks import changing_attention
+from locant.models.attention import changing_attention
 from locant.selections.columns import ColumnSet
 
 

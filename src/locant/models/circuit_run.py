@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from locant.errors import LocantError
 from locant.models import hooks
+from locant.models.attention import maskable_attention
 from locant.models.branches import branches_of
 from locant.models.graph import PARTS, Graph
 from locant.models.hooks import Arguments
@@ -144,14 +145,14 @@ class CircuitRun:
         def keep_arguments(layer: int, args: tuple[object, ...], kwargs: Arguments) -> None:
             arguments[layer] = by_name(self.lm.blocks[layer], args, kwargs)
 
-        with hooks.maskable_attention(self.lm.model), hooks.watching_calls(self.lm.blocks, keep_arguments):
+        with maskable_attention(self.lm.model), hooks.watching_calls(self.lm.blocks, keep_arguments):
             clean = record_sent(self.lm, self.branches, self.sites)
         return clean, [arguments[layer] for layer in range(self.lm.layers)]
 
     def _ready(self) -> ExitStack:
         stack = ExitStack()
         stack.enter_context(hooks.at_rest(self.lm.model))
-        stack.enter_context(hooks.maskable_attention(self.lm.model))
+        stack.enter_context(maskable_attention(self.lm.model))
         if any(branch.expanded for branch in self.branches):
             stack.enter_context(hooks.a_key_for_every_head(self.lm.blocks, self.graph.heads))
         return stack

@@ -22,6 +22,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 from locant.models import hooks
 from locant.models.architectures import Architecture
+from locant.models.attention import has_changed_attention, maskable_attention
 from locant.models.hooks import Arguments
 from locant.models.language_model import LanguageModel, at_least_float32
 from locant.models.replay import Replay, SharedPrefix, WholeSequence, by_name
@@ -66,7 +67,7 @@ class Run:
         Returns:
             The rows of all layers, in ascending order of layer; at least float32.
         """
-        with hooks.at_rest(self.lm.model), hooks.maskable_attention(self.lm.model):
+        with hooks.at_rest(self.lm.model), maskable_attention(self.lm.model):
             state = self._climb(writes)
             logits = at_least_float32(self.lm.readout(self.replay.lower(state)))
         return _log_prob(logits, self.sites.target.to(logits.device))
@@ -177,7 +178,7 @@ def _runs_whole(lm: LanguageModel) -> bool:
     """Whether rows are copies of their whole sequence."""
     spec = lm.architecture
     # Where attention is changed by column, rows beside a prefix would not be in their answer position's column
-    return spec.kind == "masked" or not spec.shares_prefix or hooks.has_changed_attention(lm.model)
+    return spec.kind == "masked" or not spec.shares_prefix or has_changed_attention(lm.model)
 
 
 def _empty_cache(kind: str) -> DynamicCache | EncoderDecoderCache:

@@ -22,6 +22,7 @@ from transformers import (
 from locant.errors import LocantError, SelfCheckFailed
 from locant.models import hooks
 from locant.models.architectures import Architecture, architecture_of
+from locant.models.attention import maskable_attention
 from locant.models.engine import record
 from locant.models.language_model import LanguageModel, at_least_float32
 from locant.models.sites import Sites
@@ -140,7 +141,7 @@ def check(lm: LanguageModel) -> None:
         SelfCheckFailed: one is not; the text says which, with what was expected and found.
     """
     try:
-        with torch.no_grad(), hooks.at_rest(lm.model), hooks.maskable_attention(lm.model):
+        with torch.no_grad(), hooks.at_rest(lm.model), maskable_attention(lm.model):
             _check(lm)
     except (AttributeError, IndexError, RuntimeError, TypeError) as error:
         raise SelfCheckFailed(f"{_entry(lm)} does not fit it: {error}") from error

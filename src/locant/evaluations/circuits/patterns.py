@@ -12,7 +12,8 @@ from torch.nn.functional import pad
 
 from locant.errors import LocantError
 from locant.models import LanguageModel, at_least_float32
-from locant.models.hooks import at_rest, watching_attention
+from locant.models.attention import watching_attention
+from locant.models.hooks import at_rest
 from locant.models.sites import Sites, lay_out_each
 from locant.types import Query
 

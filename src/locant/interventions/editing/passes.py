@@ -18,6 +18,7 @@ from transformers import DynamicCache
 
 from locant.interventions.editing.contexts import Asked
 from locant.models import LanguageModel, at_least_float32, hooks
+from locant.models.attention import has_changed_attention
 from locant.models.sites import Sites
 
 
@@ -84,7 +85,7 @@ class ShiftedPasses:
             self.unshifted = self._pass(None, cache)
         self.written, self.residual = (at_least_float32(_alone(outputs[index], rows)) for index in range(2))
         # Where attention is changed by column, columns must be positions
-        if int(rows.position.max()) > 0 and not hooks.has_changed_attention(lm.model):
+        if int(rows.position.max()) > 0 and not has_changed_attention(lm.model):
             self._begin_at_positions(cache)
 
     def run(self, shift: Float[Tensor, "request hidden"]) -> Said:
