@@ -15,7 +15,13 @@ import locant
 from attended import ONE_STACK, attended
 from families import tiny
 from locant.models import LanguageModel, hooks
-from locant.models.attention import changing_attention, has_changed_attention, maskable_attention, watching_attention
+from locant.models.attention import (
+    ChangeAttention,
+    changing_attention,
+    has_changed_attention,
+    maskable_attention,
+    watching_attention,
+)
 
 KINDS = ["llama", "gpt2", "mistral", "bert", "bloom", "gptj", "gpt_neo"]
 IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 0, 0, 0, 0]])
@@ -57,7 +63,7 @@ def traces(lm: LanguageModel) -> dict[str, object]:
 @pytest.mark.parametrize("name", ONE_STACK)
 @pytest.mark.parametrize("change", [same, lambda layer, weights, first: weights * 1.0], ids=["kept", "times one"])
 def test_attention_that_stays_what_it_is_gives_the_models_own_eager_output_bit_for_bit(
-    name: str, change: hooks.ChangeAttention
+    name: str, change: ChangeAttention
 ) -> None:
     lm = attended(name)
     with changing_attention(lm.model, lm.blocks, change):
@@ -82,7 +88,7 @@ def test_every_layer_shows_the_weights_that_the_eager_model_returns(name: str) -
 def test_a_change_reaches_its_own_layer_and_those_above_it(name: str) -> None:
     lm = attended(name)
 
-    def residuals(change: hooks.ChangeAttention) -> dict[int, Tensor]:
+    def residuals(change: ChangeAttention) -> dict[int, Tensor]:
         kept: dict[int, Tensor] = {}
         changing = changing_attention(lm.model, lm.blocks, change)
         with changing, hooks.watching_outputs(lm.blocks, kept.__setitem__):

@@ -15,14 +15,13 @@ from locant.errors import UnknownName
 from locant.selections.clusters import (
     MODES,
     Cluster,
-    activation_neurons,
     cluster,
     common_neurons,
     inverse_cluster_attribution,
-    knowledge_neurons,
     merge_by_group,
     query_neurons,
 )
+from locant.selections.of_templates import activation_neurons, knowledge_neurons
 from locant.types import Attribution, Provenance, Selection
 
 GRID = (4, 15)

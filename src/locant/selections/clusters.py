@@ -18,17 +18,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from locant.errors import UnknownName
-from locant.types import Attribution, Provenance, Query, Selection, Setting, hash_of
-
-Templates: TypeAlias = Attribution | Float[Tensor, "template layer neuron"]
-"""One question in several templates: as attributed, or the values of its neurons alone."""
+from locant.selections.templates import Templates, values_of
+from locant.types import Provenance, Query, Selection, Setting
 
 MODES = ("paper", "released")
 
@@ -86,7 +83,7 @@ def cluster(
         raise UnknownName(f"a share is at least 0 and less than 1, not {share}")
     if decimals is not None and mode != "released":
         raise UnknownName(f"the mode 'released' alone rounds its scores, and this is {mode!r}")
-    scores, question = _values(templates, "scores")
+    scores, question = values_of(templates, "scores")
     passed = scores > share * scores.amax(dim=(1, 2), keepdim=True)
     if mode == "paper":
         credit = scores.sum(dim=0)
@@ -245,82 +242,6 @@ def _merged(group: str, members: Sequence[Cluster]) -> Cluster:
         ),
         queries=tuple(query for one in members for query in one.queries),
     )
-
-
-# What others choose for a question
-
-
-def knowledge_neurons(templates: Templates, share: float = 0.2, shared: float = 0.7) -> Selection:
-    """The neurons that most templates of a question credit; each weighs its mean score.
-
-    Args:
-        share: a template credits scores of at least this share of its highest; none where that is not above 0.
-        shared: of the templates, at least so many credit the neuron. Of three, 0.7 are all three.
-
-    Raises:
-        UnknownName: as for `cluster`.
-
-    Source: Dai et al. 2022, arXiv:2104.08696, knowledge neuron refining; a baseline of arXiv:2406.10868.
-    """
-    for value in (share, shared):
-        if not 0 < value <= 1:
-            raise UnknownName(f"a share is more than 0 and at most 1, not {value}")
-    scores, question = _values(templates, "scores")
-    highest = scores.amax(dim=(1, 2), keepdim=True)
-    credited = ((scores >= share * highest) & (highest > 0)).sum(dim=0)
-    chosen = credited.double() >= shared * len(scores) - 1e-9
-    settings: dict[str, Setting] = {"question": question.uid, "share": share, "shared": shared}
-    made_by = Provenance("knowledge_neurons", settings, parents=(question.digest,))
-    return Selection(question.queries, chosen.nonzero(), scores.mean(dim=0)[chosen], question.grid, made_by)
-
-
-def activation_neurons(templates: Templates, count: int) -> Selection:
-    """The neurons with the highest |activation|, the mean over a question's templates, which is their weight.
-
-    Args:
-        templates: of an attribution its activations are taken; of a tensor, its values.
-
-    Raises:
-        UnknownName: the count makes no sense, or as for `cluster`.
-
-    Source: a baseline of Chen et al. 2024, arXiv:2406.10868, which states neither tensor nor sign: our choice.
-    """
-    values, question = _values(templates, "activations")
-    mean = values.abs().mean(dim=0).flatten()
-    if not 0 <= count <= len(mean):
-        raise UnknownName(f"cannot take the top {count}: there are 0 to {len(mean)} neurons to take")
-    kept = mean.argsort(descending=True, stable=True)[:count].sort().values
-    settings: dict[str, Setting] = {"question": question.uid, "count": count}
-    made_by = Provenance("activation_neurons", settings, parents=(question.digest,))
-    return Selection(question.queries, _units(kept, question.grid), mean[kept], question.grid, made_by)
-
-
-# One question's values
-
-
-@dataclass(frozen=True)
-class _Question:
-    uid: str
-    queries: tuple[Query, ...]
-    grid: tuple[int, int]
-    digest: str
-
-
-def _values(templates: Templates, name: str) -> tuple[Float[Tensor, "template layer neuron"], _Question]:
-    """The values of a question's neurons in float64, and what is known of the question."""
-    values = getattr(templates, name) if isinstance(templates, Attribution) else templates
-    values = values.detach().cpu().double()
-    if not values.numel():
-        raise UnknownName(f"there are no {name}: {list(values.shape)} [template layer neuron]")
-    if not values.isfinite().all():
-        raise UnknownName(f"of {values.numel()} {name}, {int((~values.isfinite()).sum())} are not finite")
-    grid = (values.shape[1], values.shape[2])
-    if not isinstance(templates, Attribution):
-        return values, _Question("", (), grid, hash_of(values))
-    facts = list(dict.fromkeys(query.fact.uid for query in templates.queries))
-    if len(facts) != 1:
-        raise UnknownName(f"these are templates of {len(facts)} questions ({', '.join(facts[:3])}, ...): give one's")
-    return values, _Question(facts[0], templates.queries, grid, templates.made_by.digest())
 
 
 # Neurons as numbers

@@ -15,7 +15,8 @@ from locant.attributions import attribute
 from locant.models import LanguageModel
 from locant.queries.choice import ChoiceQuestion
 from locant.recipes.qrnca.plan import KNOWLEDGE, Plan
-from locant.selections.clusters import Cluster, activation_neurons, cluster, knowledge_neurons
+from locant.selections.clusters import Cluster, cluster
+from locant.selections.of_templates import activation_neurons, knowledge_neurons
 from locant.types import Provenance, Selection
 
 WHOLE = "all templates"
