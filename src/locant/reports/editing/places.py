@@ -101,8 +101,9 @@ def _ranges(run: Run, found: list[Place]) -> str:
     said = []
     for method in dict.fromkeys(one.method for one in found):
         means = run.of("layers", score=REWRITE, method=method)["edited"].to_list()
-        said.append(f"{share(min(means))} to {share(max(means))} with {name_of(method)}")
-    return f" Means of the layers: {', '.join(said)}."
+        if means:
+            said.append(f"{share(min(means))} to {share(max(means))} with {name_of(method)}")
+    return f" Means of the layers: {', '.join(said)}." if said else ""
 
 
 def _untraced(run: Run) -> str:

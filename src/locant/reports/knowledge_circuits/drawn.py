@@ -56,18 +56,17 @@ def answer(run: Run) -> Answer:
 
 def sections(run: Run) -> Iterator[Section]:
     """A drawing of each relation's circuit, and the layers of all."""
-    circuits = run.circuits
-    if not circuits:
-        why = "The table of edges has no rows."
-        yield Section("circuit", "The circuits", {None: absent("No edges were scored", why)})
-        return
     blocks: dict[str | None, Block] = {
         run.key_of(relation): _drawing(run, relation, circuit)
-        for relation, circuit in circuits.items()
+        for relation, circuit in run.circuits.items()
         if relation in run.relations
     }
+    if not blocks:
+        why = "The table of edges has no rows of a relation that the run names."
+        yield Section("circuit", "The circuits", {None: absent("No edges were scored", why)})
+        return
     yield Section("circuit", "The circuits", blocks if len(blocks) > 1 else {None: next(iter(blocks.values()))})
-    yield Section("layers", "", {None: _layers(circuits)})
+    yield Section("layers", "", {None: _layers(run.circuits)})
 
 
 def notes_of(run: Run, relation: str) -> dict[str, Note]:
