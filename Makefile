@@ -51,7 +51,7 @@ test: install  ## all tests, on the newest transformers
 	$(BIN)/python -m pytest -n 2
 
 test-slow: install  ## the tests that take minutes each
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 test-oldest:  ## the tests of models and the engine, on the oldest transformers supported
 	$(MAKE) install VENV=.venv-oldest TRANSFORMERS="transformers==4.57.6"
