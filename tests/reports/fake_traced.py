@@ -8,13 +8,13 @@ import torch
 
 from locant.models.graph import Graph
 from locant.recipes.traced import (
-    Faithfulness,
     HeadPattern,
     LayerCurve,
     NodeReading,
     Standing,
     Standings,
     Traced,
+    Worth,
 )
 from locant.selections.circuits import Circuit
 from locant.types import Fact, Provenance, Query
@@ -83,7 +83,7 @@ def fake_traced(
         counterfactual=other,
         model="almanac",
         circuit=small_circuit() if circuit is None else circuit,
-        faithfulness=Faithfulness("logit_difference", "logits", 9.0, 7.5, -1.0),
+        faithfulness=Worth("logit_difference", "logits", 9.0, 7.5, -1.0),
         standings=Standings(
             Standing(0.913, 1),
             Standing(0.871, 1),

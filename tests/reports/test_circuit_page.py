@@ -24,7 +24,7 @@ from pages import (
 )
 
 from locant.models.graph import Graph
-from locant.recipes.traced import Faithfulness, HeadPattern, LayerCurve, NodeReading, Standing, Traced
+from locant.recipes.traced import HeadPattern, LayerCurve, NodeReading, Standing, Traced, Worth
 from locant.reports.circuits import circuit_page
 from locant.reports.circuits.finding import faithfulness, finding, verdict
 
@@ -121,7 +121,7 @@ def test_the_bars_are_the_answers_standings(plain: str) -> None:
 def test_faithfulness_is_the_part_of_what_all_edges_bring() -> None:
     assert faithfulness(fake_traced()) == "0.85"
     for given, said in (((2.0, 3.0, 1.0), "2.00"), ((2.0, 0.5, 1.0), "−0.50"), ((1.0, 3.0, 1.0), "undefined")):
-        assert faithfulness(replace(fake_traced(), faithfulness=Faithfulness("kl", "nats", *given))) == said
+        assert faithfulness(replace(fake_traced(), faithfulness=Worth("kl", "nats", *given))) == said
 
 
 def test_the_curves_are_the_streams_ranks_and_probabilities(plain: str) -> None:

@@ -28,13 +28,13 @@ from locant.models.graph import Graph
 from locant.models.graph_of import graph_of
 from locant.recipes.ask import own_answers
 from locant.recipes.traced import (
-    Faithfulness,
     HeadPattern,
     LayerCurve,
     NodeReading,
     Standing,
     Standings,
     Traced,
+    Worth,
 )
 from locant.selections.circuits import Circuit, choose, random_circuit
 from locant.types import Query, Setting
@@ -181,7 +181,7 @@ def _refuse_unlike(lm: LanguageModel, pair: Pair) -> None:
 
 def _worth(
     lm: LanguageModel, pair: Pair, circuit: Circuit, metric: str, ablation: str, seed: int
-) -> tuple[Faithfulness, Standings]:
+) -> tuple[Worth, Standings]:
     """What the circuit keeps, beside all edges, none, all others, and random circuits."""
     graph = circuit.graph
     random = [random_circuit(circuit, draw).keep for draw in range(seed * DRAWS, (seed + 1) * DRAWS)]
@@ -190,7 +190,7 @@ def _worth(
     found = read_circuits(lm, graph, [pair], torch.stack(keeps), ablation=ablation, metrics=metrics)
     model, own, complement, empty, *others = _standings(found)
     values = found.metrics[metric][0].tolist()
-    worth = Faithfulness(metric, UNITS[metric], values[0], values[1], values[3])
+    worth = Worth(metric, UNITS[metric], values[0], values[1], values[3])
     return worth, Standings(model, own, complement, empty, tuple(others))
 
 

@@ -39,7 +39,7 @@ class Standings:
 
 
 @dataclass(frozen=True)
-class Faithfulness:
+class Worth:
     """A metric of the model, of its circuit, and of no edge at all.
 
     Attributes:
@@ -126,7 +126,7 @@ class Traced:
     counterfactual: Query | None
     model: str
     circuit: Circuit
-    faithfulness: Faithfulness
+    faithfulness: Worth
     standings: Standings
     made_by: Provenance
     top_answers: tuple[tuple[str, float], ...] = ()
