@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import torch
@@ -110,9 +110,19 @@ class Plain:
 
 @torch.no_grad()
 def plain_circuit(
-    family: str, lm: LanguageModel, graph: Graph, clean: list[int], other: list[int] | None, keep: Tensor
+    family: str,
+    lm: LanguageModel,
+    graph: Graph,
+    clean: list[int],
+    other: list[int] | None,
+    keep: Tensor,
+    spans: Sequence[str] = (),
 ) -> Tensor:
-    """Logits at the end of a circuit; senders are ablated by another prompt, or by zeros."""
+    """Logits at the end of a circuit; senders are ablated by another prompt, or by zeros.
+
+    Args:
+        spans: of every token its span, if the graph has any.
+    """
     kept = {graph.edge_name(*map(int, at)) for at in keep.nonzero()}
 
     def senders(layer: int, receiver: str) -> list[str]:
@@ -131,7 +141,17 @@ def plain_circuit(
         ablated = {name: value if name.startswith("bias") else value * 0 for name, value in ablated.items()}
 
     def reads(layer: int, receiver: str, sent: dict[str, Tensor]) -> Tensor:
+        if spans:
+            return torch.stack([read_at(at, span, layer, receiver, sent) for at, span in enumerate(spans)])
         return sum((sent if f"{name}->{receiver}" in kept else ablated)[name] for name in senders(layer, receiver))
+
+    def read_at(at: int, span: str, layer: int, receiver: str, sent: dict[str, Tensor]) -> Tensor:
+        total = torch.zeros_like(sent["input"][at])
+        for name in senders(layer, receiver):
+            edge = f"{name}@{span}->{receiver}" + ("" if receiver == "output" else f"@{span}")
+            whole = (sent if edge in kept else ablated)[name]
+            total = total + (whole[0] if name.startswith("bias") else whole[at])
+        return total
 
     return Plain(family, lm, graph, clean).run(reads)[1]
 

@@ -15,6 +15,8 @@ GRAPHS = {
     "shared keys": Graph.of_sizes(2, 4, 2),
     "merged": Graph.of_sizes(3, 2, split=False),
     "parallel": Graph.of_sizes(2, 3, 1, parallel=True),
+    "spans": Graph.of_sizes(2, 2, 1, spans=("before", "last")),
+    "merged spans": Graph.of_sizes(2, 2, split=False, spans=("before", "subject", "last")),
 }
 BY_HAND = Provenance("by hand")
 
@@ -40,7 +42,7 @@ def thinned(graph: Graph, share: float, seed: int = 0) -> Circuit:
 def ways(circuit: Circuit) -> nx.DiGraph:
     """Senders and receivers as nodes: kept edges lead on, and so do receivers to the senders they are part of."""
     graph, made = circuit.graph, nx.DiGraph()
-    made.add_nodes_from([("sender", "input"), ("receiver", "output")])
+    made.add_nodes_from([*(("sender", name) for name in graph.senders), ("receiver", "output")])
     for sender, receiver in circuit.keep.nonzero().tolist():
         made.add_edge(("sender", graph.senders[sender]), ("receiver", graph.receivers[receiver]))
     for receiver, sender in graph.feeds.nonzero().tolist():
@@ -51,7 +53,8 @@ def ways(circuit: Circuit) -> nx.DiGraph:
 def plainly_alive(circuit: Circuit) -> set[str]:
     """Names of the edges on a way from the input to the output."""
     network = ways(circuit)
-    reached = nx.descendants(network, ("sender", "input")) | {("sender", "input")}
+    inputs = [("sender", name) for name in circuit.graph.senders if name.startswith("input")]
+    reached = set(inputs).union(*(nx.descendants(network, one) for one in inputs))
     reaching = nx.ancestors(network, ("receiver", "output")) | {("receiver", "output")}
     pairs = (name.split("->") for name in circuit.edges)
     return {

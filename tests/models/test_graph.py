@@ -106,3 +106,75 @@ def test_a_change_reaches_nodes_along_kept_edges_that_are_read() -> None:
     unread = everyone.clone()
     unread[graph.sender("m1")] = False
     assert graph.reached(cut, kept, unread) == [(True, False), nothing, nothing]
+
+
+SPANS = ("before", "subject", "last")
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_with_spans_every_edge_is_there_at_each_and_those_to_the_output_at_the_last(split: bool) -> None:
+    plain = Graph.of_sizes(3, 4, 2, split=split)
+    graph = Graph.of_sizes(3, 4, 2, split=split, spans=SPANS)
+    count, output = int(plain.edges.sum()), int(plain.edges[:, plain.output].sum())
+    assert int(graph.edges.sum()) == 3 * (count - output) + output
+    names = {graph.edge_name(*map(int, at)) for at in graph.edges.nonzero()}
+    for at in plain.edges.nonzero():
+        sender, receiver = plain.edge_name(*map(int, at)).split("->")
+        spans = ["last"] if receiver == "output" else SPANS
+        for span in spans:
+            assert f"{sender}@{span}->{receiver}" + ("" if receiver == "output" else f"@{span}") in names
+    assert graph.plain == plain and torch.equal(graph.joined([plain.edges] * 3), graph.edges)
+    assert all(torch.equal(graph.of_span(graph.edges, 2), plain.edges) for _ in SPANS)
+    assert torch.equal(graph.of_span(graph.edges, 0)[:, :-1], plain.edges[:, :-1])
+
+
+def test_keys_and_values_feed_their_head_from_their_span_on_and_all_else_at_its_own() -> None:
+    graph = Graph.of_sizes(2, 4, 2, spans=SPANS)
+    fed = {
+        name: [graph.senders[at] for at in row.nonzero()[:, 0]]
+        for name, row in zip(graph.receivers, graph.feeds, strict=True)
+    }
+    assert fed["a1.h1.k@subject"] == fed["a1.h1.v@subject"]
+    assert fed["a1.h1.k@subject"] == ["a1.h2@subject", "a1.h3@subject", "a1.h2@last", "a1.h3@last"]
+    assert fed["a1.h2.q@subject"] == ["a1.h2@subject"] and fed["m0@before"] == ["m0@before"]
+    assert fed["a0.h0.k@last"] == ["a0.h0@last", "a0.h1@last"] and fed["output"] == []
+    merged = Graph.of_sizes(2, 2, split=False, spans=SPANS)
+    assert merged.feeds[merged.receiver("a0.h1@before")].nonzero()[:, 0].tolist() == [
+        merged.sender(f"a0.h1@{span}") for span in SPANS
+    ]
+
+
+def test_names_say_what_nodes_are_and_what_receivers_read() -> None:
+    graph = Graph.of_sizes(3, 4, 2, spans=SPANS)
+    assert graph.node("a2.h3@subject") == ("head", 2, 3, "subject") and graph.node("m1@last") == (
+        "mlp",
+        1,
+        None,
+        "last",
+    )
+    assert graph.node("input@before") == ("input", -1, None, "before") and graph.node("output") == (
+        "output",
+        3,
+        None,
+        "",
+    )
+    assert graph.plain.node("a0.h3") == ("head", 0, 3, "")
+    said = [
+        graph.read_as(graph.receiver(name)) for name in ("a1.h2.q@last", "a1.h1.k@subject", "m2@before", "output")
+    ]
+    assert said == ["q", "k", "m", "output"]
+    assert Graph.of_sizes(2, 2, split=False).read_as(0) == "h"
+    assert {graph.senders[at]: layer for at, layer in graph.head_layers.items()} == {
+        name: graph.node(name).layer for name in graph.senders if name.startswith("a")
+    }
+    assert all(
+        graph.receiver_layers[at] == int(name[1]) for at, name in enumerate(graph.receivers) if name != "output"
+    )
+
+
+def test_a_change_at_a_key_reaches_its_head_at_later_spans_alone() -> None:
+    graph = Graph.of_sizes(3, 2, spans=SPANS)
+    everyone = torch.ones(len(graph.senders), dtype=torch.bool)
+    names = ["input@subject->a0.h0.k@subject", "a0.h0@last->m1@last", "a0.h0@before->m2@before", "m1@last->output"]
+    kept = graph.keeping(names)
+    assert graph.reached(graph.keeping(names[:1]), kept, everyone) == [(True, False), (False, True), (False, False)]

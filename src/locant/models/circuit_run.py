@@ -31,7 +31,7 @@ from locant.models.graph import PARTS, Graph
 from locant.models.hooks import Arguments
 from locant.models.language_model import LanguageModel, at_least_float32
 from locant.models.replay import WholeSequence, by_name
-from locant.models.sent import Residuals, Sent, at_sites, bring, record_sent, residuals
+from locant.models.sent import Residuals, Sent, at_sites, bring, bring_by_span, record_sent, residuals
 from locant.models.sites import Sites
 
 Metric: TypeAlias = Callable[[Float[Tensor, "site row vocab"]], Float[Tensor, "query row"]]
@@ -73,7 +73,7 @@ class CircuitRun:
         clean: what every sender writes in the untouched pass.
 
     Args:
-        sites: one sequence per query; made by `lay_out_each`.
+        sites: one sequence per query; made by `lay_out_each`. Where a graph has spans, they say where these are.
         ablated: zeros, means, or what senders write in the counterfactual prompts.
         memory: bytes that rows may take at once.
     """
@@ -81,6 +81,7 @@ class CircuitRun:
     def __init__(self, lm: LanguageModel, graph: Graph, sites: Sites, ablated: Sent, memory: int = MEMORY) -> None:
         self.lm, self.graph, self.sites, self.memory = lm, graph, sites, memory
         self.branches = branches_of(lm, graph)
+        self.places = [sites.of_span(span) for span in range(len(graph.spans))]
         self.length = sites.tokens.shape[1]
         self.ablated = ablated.to_length(self.length)
         if len(self.ablated.input) not in (1, len(sites.mask)):
@@ -102,7 +103,7 @@ class CircuitRun:
         # Others may read what this one does not
         every = torch.ones(len(self.graph.senders), dtype=torch.bool)
         with self._ready():
-            sent = self._climb(keep[None], base, self._plan(keep[None], base, every), streams)
+            sent = self._climb(self._by_span(keep[None]), base, self._plan(keep[None], base, every), streams)
         return Passed(keep, sent, streams)
 
     @torch.no_grad()
@@ -161,11 +162,28 @@ class CircuitRun:
         plan = self._plan(keep, base, (keep & self.graph.edges).any(dim=2).any(dim=0))
         with self._ready():
             streams: list[Tensor] = []
-            sent = self._climb(keep, base, plan, streams)
-            at_end = _Point(keep[:, :, self.graph.output :], streams[-1], self.base.output).at(self.sites)
+            sent = self._climb(self._by_span(keep), base, plan, streams)
+            into_output = self.graph.of_span(keep, self.graph.copies - 1)[..., -1:]
+            at_end = _Point(into_output, streams[-1], self.base.output).at(self.sites)
             ((_, read),) = at_end.own_reads(self, sent.at(self.sites), torch.zeros(1, dtype=torch.int64))
             read = read[0, :, :, 0].expand(-1, len(keep), -1)
             return at_least_float32(self.lm.readout(read.to(self.lm.model.dtype)))
+
+    def _by_span(
+        self, keep: Bool[Tensor, "row sender receiver"]
+    ) -> Bool[Tensor, "*span row own_sender own_receiver"]:
+        """Where there are spans, the edges of each, as the plain graph has them."""
+        if not self.graph.spans:
+            return keep
+        return torch.stack([self.graph.of_span(keep, span) for span in range(self.graph.copies)])
+
+    def bring(
+        self, sent: Sent, weights: Float[Tensor, "*span row sender receiver"], memory: int
+    ) -> Float[Tensor, "receiver sequence rows position hidden"]:
+        """What edges bring to receivers; of all positions alike, where weights are not by span."""
+        if weights.ndim == 3:
+            return bring(sent, self.branches, self.graph, weights, memory)
+        return bring_by_span(sent, self.branches, self.graph, weights, self.places, memory)
 
     def _plan(
         self, keep: Bool[Tensor, "row sender receiver"], base: Passed | None, read: Bool[Tensor, " sender"]
@@ -178,7 +196,7 @@ class CircuitRun:
 
     def _climb(
         self,
-        keep: Bool[Tensor, "row sender receiver"],
+        keep: Bool[Tensor, "*span row sender receiver"],
         base: Passed | None,
         plan: Sequence[tuple[bool, bool]],
         streams: list[Tensor],
@@ -198,7 +216,7 @@ class CircuitRun:
                 streams.append(streams[-1] + (base.streams[layer + 1] - base.streams[layer]))
             else:
                 streams.append(self._layer(layer, keep, sent, streams[-1], self._known(layer, base, plan[layer])))
-            if len(keep) > 1:
+            if keep.shape[-3] > 1:
                 # Of many rows the last alone is read
                 del streams[:-1]
         return sent
@@ -211,11 +229,11 @@ class CircuitRun:
         return _Known(heads, None if runs[1] else base.sent.mlps[layer] + self.ablated.mlps[layer])
 
     def _layer(
-        self, layer: int, keep: Bool[Tensor, "row sender receiver"], sent: Sent, stream: Tensor, known: _Known
+        self, layer: int, keep: Bool[Tensor, "*span row sender receiver"], sent: Sent, stream: Tensor, known: _Known
     ) -> Float[Tensor, "sequence row position hidden"]:
         """Run a block; add to `sent` what its heads and its MLP write, and return the stream after it."""
-        graph, branch, rows = self.graph, self.branches[layer], len(keep)
-        readers = keep[:, : graph.attention_senders(layer), graph.attention_receivers(layer)]
+        graph, branch, rows = self.graph, self.branches[layer], keep.shape[-3]
+        readers = keep[..., : graph.attention_senders(layer), graph.attention_receivers(layer)]
         attention = _Point(readers, stream, self.base.attention[layer])
         shape = (len(self.sites.mask), rows, self.length, -1)
         seen: dict[str, Tensor] = {}
@@ -248,15 +266,15 @@ class CircuitRun:
         return seen["after"] + mlp
 
     def _mlp_read(
-        self, layer: int, keep: Bool[Tensor, "row sender receiver"], sent: Sent, stream: Tensor
+        self, layer: int, keep: Bool[Tensor, "*span row sender receiver"], sent: Sent, stream: Tensor
     ) -> Float[Tensor, "sequence row position hidden"]:
         """What a layer's MLP reads, normed."""
         at = self.graph.mlp_receiver(layer)
-        point = _Point(keep[:, : self.graph.mlp_senders(layer), at : at + 1], stream, self.base.mlp[layer])
+        point = _Point(keep[..., : self.graph.mlp_senders(layer), at : at + 1], stream, self.base.mlp[layer])
         read, _ = point.settle(self, sent)
         normed = self.branches[layer].mlp_norm.forward(read.to(self.lm.model.dtype))
         # Some modules view what they read, which what stands for all sequences would not let them
-        return normed.expand(len(self.sites.mask), len(keep), self.length, -1).contiguous()
+        return normed.expand(len(self.sites.mask), keep.shape[-3], self.length, -1).contiguous()
 
     def _changes(
         self, layer: int, attention: _Point, sent: Sent, others: Int[Tensor, " receiver"]
@@ -285,11 +303,11 @@ class _Point:
     """A place in the stream that receivers read, each its own kept edges.
 
     Attributes:
-        keep: of the senders before it, and the receivers that read there.
+        keep: of the senders before it, and the receivers that read there; by span, if a graph has them.
         stream: what all senders write now; `base`: what they write ablated.
     """
 
-    keep: Bool[Tensor, "row sender receiver"]
+    keep: Bool[Tensor, "*span row sender receiver"]
     stream: Float[Tensor, "sequence rows position hidden"]
     base: Float[Tensor, "#sequence one #position hidden"]
 
@@ -302,7 +320,7 @@ class _Point:
         return self.stream if self._mostly_kept else self.base
 
     @cached_property
-    def weights(self) -> Float[Tensor, "row sender receiver"]:
+    def weights(self) -> Float[Tensor, "*span row sender receiver"]:
         """What edges add to the reference: -1 where it has what is cut, 1 where it lacks what is kept."""
         return -(~self.keep).float() if self._mostly_kept else self.keep.float()
 
@@ -312,8 +330,8 @@ class _Point:
 
     def settle(self, run: CircuitRun, sent: Sent) -> tuple[Tensor, Int[Tensor, " receiver"]]:
         """What to give the block, and the receivers that read something else."""
-        differing = self.weights.any(dim=0).any(dim=0).nonzero()[:, 0]
-        if len(differing) and bool((self.weights == self.weights[:, :, :1]).all()):
+        differing = self.weights.flatten(0, -2).any(dim=0).nonzero()[:, 0]
+        if len(differing) and bool((self.weights == self.weights[..., :1]).all()):
             ((_, read),) = self.own_reads(run, sent, differing[:1])
             return read[0], differing[:0]
         return self.reference, differing
@@ -322,9 +340,9 @@ class _Point:
         self, run: CircuitRun, sent: Sent, receivers: Int[Tensor, " receiver"]
     ) -> Iterator[tuple[Tensor, Float[Tensor, "receiver sequence row position hidden"]]]:
         """What receivers read, some of them at a time."""
-        one = max(len(self.keep), self.stream.shape[1]) * self.stream[:, :1].numel() * 4
+        one = max(self.keep.shape[-3], self.stream.shape[1]) * self.stream[:, :1].numel() * 4
         for some in receivers.split(max(1, run.memory // (4 * one))):
-            brought = bring(sent, run.branches, run.graph, self.weights[:, :, some], run.memory // 4)
+            brought = run.bring(sent, self.weights[..., some], run.memory // 4)
             yield some, brought.add_(self.reference)
 
 

@@ -17,12 +17,13 @@ from locant.models.sent import Sent, record_sent, residuals
 from locant.models.sites import Sites, lay_out_each
 
 
-def graph_of(lm: LanguageModel, *, split: bool = True, expanded: bool = False) -> Graph:
+def graph_of(lm: LanguageModel, *, split: bool = True, expanded: bool = False, spans: Sequence[str] = ()) -> Graph:
     """The graph of a model, once its heads and MLPs are found to add up to what it computes.
 
     Args:
         split: queries, keys and values are receivers of their own; otherwise a head reads once for all three.
         expanded: every head has a key and a value of its own, even where heads share them.
+        spans: of positions, that are told apart: `locant.models.spans.SPANS`.
 
     Raises:
         LocantError: what this model's heads and MLPs write does not add up to its residual stream: it has a norm
@@ -37,9 +38,10 @@ def graph_of(lm: LanguageModel, *, split: bool = True, expanded: bool = False) -
         split=split,
         parallel=attention.parallel(lm.config),
         expanded=expanded,
+        spans=spans,
     )
     try:
-        check_graph(lm, graph)
+        check_graph(lm, graph.plain)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise SelfCheckFailed(f"{_entry(lm)} does not fit it: {error}") from error
     return graph

@@ -17,7 +17,7 @@ from locant.models import hooks
 from locant.models.branches import Branches
 from locant.models.graph import Graph
 from locant.models.language_model import LanguageModel, at_least_float32
-from locant.models.sites import Sites
+from locant.models.sites import Places, Sites
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Sent:
         """Some of the sequences."""
         return _each(self, lambda value: value[sequences])
 
-    def at(self, sites: Sites) -> Sent:
-        """The same at the sites alone: each is a sequence of one position."""
+    def at(self, sites: Sites | Places) -> Sent:
+        """The same at the sites alone, or at some places: each is a sequence of one position."""
         return _each(self, lambda value: at_sites(value, sites))
 
     def to_length(self, length: int) -> Sent:
@@ -64,8 +64,10 @@ class Sent:
         return _each(self, fitted)
 
 
-def at_sites(value: Float[Tensor, "sequence row position axis"], sites: Sites) -> Float[Tensor, "site row 1 axis"]:
-    """Values at the sites; an axis of size 1 stands for all."""
+def at_sites(
+    value: Float[Tensor, "sequence row position axis"], sites: Sites | Places
+) -> Float[Tensor, "site row 1 axis"]:
+    """Values at the sites, or at some places; an axis of size 1 stands for all."""
     sequence, position = sites.sequence.to(value.device), sites.position.to(value.device)
     sequence = sequence if value.shape[0] > 1 else torch.zeros_like(sequence)
     position = position if value.shape[2] > 1 else torch.zeros_like(position)
@@ -100,6 +102,25 @@ def bring(
     brought = first.new_zeros(weights.shape[2], first.shape[1], rows, *first.shape[3:])
     for written, edges in _active(sent, branches, graph, weights, memory):
         brought += _weighted(written, edges)
+    return brought
+
+
+def bring_by_span(
+    sent: Sent,
+    branches: Sequence[Branches],
+    graph: Graph,
+    weights: Float[Tensor, "span row sender receiver"],
+    places: Sequence[Places],
+    memory: int,
+) -> Float[Tensor, "receiver sequence rows position hidden"]:
+    """What edges bring to receivers, each at the places of its span; as `bring`."""
+    first = at_least_float32(sent.input)
+    rows = max(weights.shape[1], *(value.shape[1] for value in (sent.input, *sent.heads, *sent.mlps)))
+    brought = first.new_zeros(weights.shape[3], len(first), rows, *first.shape[2:])
+    for own, there in zip(weights, places, strict=True):
+        if len(there.sequence) and own.any():
+            found = bring(sent.at(there), branches, graph, own, memory)
+            brought[:, there.sequence, :, there.position] = found[:, :, :, 0].transpose(0, 1)
     return brought
 
 

@@ -9,7 +9,16 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from locant.errors import LocantError
 from locant.queries import Kind, Tokens
+
+
+@dataclass(frozen=True)
+class Places:
+    """Positions of sequences."""
+
+    sequence: Int[Tensor, " place"]
+    position: Int[Tensor, " place"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class Sites:
         tokens: what the model reads; the decoder's side of it for seq2seq models.
         mask: true at real tokens; padding is on the right.
         source: the encoder's side (seq2seq models only), with `source_mask`.
+        span: of each position the number of its span, where a graph tells them apart (`locant.models.spans`).
         query: of each site, the index of its query in the batch.
     """
 
@@ -35,6 +45,7 @@ class Sites:
     query: Int[Tensor, " site"]
     source: Int[Tensor, "sequence source"] | None = None
     source_mask: Bool[Tensor, "sequence source"] | None = None
+    span: Int[Tensor, "sequence position"] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -45,6 +56,21 @@ class Sites:
         marked = torch.zeros_like(self.mask)
         marked[self.sequence, self.position] = True
         return marked
+
+    @property
+    def told_spans(self) -> Int[Tensor, "sequence position"]:
+        """Of each position the number of its span.
+
+        Raises:
+            LocantError: they are not known.
+        """
+        if self.span is None:
+            raise LocantError("a graph with spans needs to know where they are: lay prompts out with its spans")
+        return self.span
+
+    def of_span(self, span: int) -> Places:
+        """Where the positions of a span are; raises as `told_spans`."""
+        return Places(*(self.told_spans == span).nonzero(as_tuple=True))
 
     def to(self, device: torch.device) -> Sites:
         moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(self).items()}

@@ -35,6 +35,8 @@ def plainly_ordered(graph: Graph, values: torch.Tensor, rule: str, by: str) -> l
     while left:
         feeds = {at: {graph.senders[one] for one in graph.feeds[at].nonzero()[:, 0].tolist()} for _, at in left}
         open_ = [one for one in left if rule == "top" or (feeds[one[1]] or {"output"}) & nodes]
+        if not open_:
+            break
         best = max(open_, key=lambda one: strength(by, float(values[one])))
         taken.append(best)
         left.remove(best)
@@ -71,6 +73,16 @@ def test_a_shared_key_leads_to_every_head_that_shares_it() -> None:
     assert set(alive.edges) == {"input->a1.h0.k", "a1.h1->output"}
     assert alive.nodes == ("input", "a1.h1", "output")
     assert keeping(graph, "input->a1.h0.k").nodes == ("input", "a1.h0", "a1.h1")
+
+
+def test_a_key_leads_from_its_span_to_later_ones_and_not_back() -> None:
+    graph = GRAPHS["spans"]
+    onwards = ["input@before->a1.h0.k@before", "a1.h1@last->output"]
+    assert set(without_dead_ends(keeping(graph, *onwards)).edges) == set(onwards)
+    back = keeping(graph, "input@last->a0.h0.k@last", "a0.h0@before->a1.h0.v@before", "a1.h0@last->output")
+    assert not without_dead_ends(back).edges
+    query = keeping(graph, "input@before->a1.h0.q@before", "a1.h0@last->output")
+    assert not without_dead_ends(query).edges
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox"])

@@ -52,7 +52,9 @@ def test_networkx_reads_the_drawing_with_every_edge_and_where_nodes_are(circuit:
     for sender, node, about in found.edges(data=True):
         fed = circuit.graph.feeds[circuit.graph.receiver(about["receiver"])]
         assert node == "output" or bool(fed[circuit.graph.sender(node)]), (sender, node)
-    kinds = {name: (about["kind"], about["layer"]) for name, about in found.nodes(data=True)}
+    for name, about in found.nodes(data=True):
+        assert about.get("span", "") == name.partition("@")[2]
+    kinds = {name.partition("@")[0]: (about["kind"], about["layer"]) for name, about in found.nodes(data=True)}
     assert kinds["input"] == ("input", -1) and kinds["output"] == ("output", circuit.graph.layers)
     for name, (kind, layer) in kinds.items():
         assert kind in ("input", "output") or name.startswith(f"{'a' if kind == 'head' else 'm'}{layer}")

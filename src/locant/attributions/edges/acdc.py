@@ -103,7 +103,9 @@ def acdc(
 
     Raises:
         UnknownName: there is no rule, metric or ablation of this name.
+        LocantError: the graph has spans.
     """
+    graph.refuse_spans("automatic circuit discovery does not search")
     if rule not in CUT_RULES:
         raise UnknownName(f"no rule {rule!r}; there are {', '.join(CUT_RULES)}")
     chosen = CUT_RULES[rule]

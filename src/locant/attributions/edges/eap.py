@@ -36,7 +36,7 @@ def eap(
     Returns:
         (sender - sender ablated) * gradient by what the receiver reads, summed over positions.
     """
-    made_by = lm.provenance("eap", {"metric": metric, "ablation": ablation, "split": graph.split})
+    made_by = lm.provenance("eap", {"metric": metric, "ablation": ablation, **graph.settings})
     at_clean = Quadrature((1.0,), (1.0,))
     products = Products(graph, branches_of(lm, graph), memory // 8)
     values = integrated(lm, products, pairs, at_clean, metric, ablation, memory)

@@ -56,7 +56,7 @@ def eap_ig(
         "rule": rule,
         "metric": metric,
         "ablation": ablation,
-        "split": graph.split,
+        **graph.settings,
     }
     (nodes,) = quadrature(rule, steps)
     products = Products(graph, branches_of(lm, graph), memory // 8)
@@ -79,7 +79,7 @@ def integrated(
     points = torch.tensor(nodes.points, dtype=torch.float64)[None, :, None, None]
     weights = torch.tensor(nodes.weights, dtype=torch.float64)
     for batch in batches(lm, pairs, memory, position_bytes, len(nodes.points)):
-        sites = lay_out_pairs(lm, batch)
+        sites = lay_out_pairs(lm, batch, graph.spans)
         ablated = ablate(sites).to_length(sites.clean.tokens.shape[1])
         clean = record_sent(lm, branches, sites.clean)
         inputs = (ablated.input + points.to(clean.input) * (clean.input - ablated.input)).to(lm.model.dtype)

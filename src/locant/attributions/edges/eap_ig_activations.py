@@ -67,7 +67,7 @@ def eap_ig_activations(
     points = torch.tensor(nodes.points, dtype=torch.float64)[None, :, None, None]
     weights = torch.tensor(nodes.weights, dtype=torch.float64) / (2 * graph.layers + 1 if released else 1)
     for batch in batches(lm, pairs, memory, position_bytes, len(nodes.points)):
-        sites = lay_out_pairs(lm, batch)
+        sites = lay_out_pairs(lm, batch, graph.spans)
         ablated = ablate(sites).to_length(sites.clean.tokens.shape[1])
         clean = record_sent(lm, branches, sites.clean)
         change, of_logits = clean.minus(ablated), measure(lm, sites)
@@ -82,7 +82,7 @@ def eap_ig_activations(
         "released": released,
         "metric": metric,
         "ablation": ablation,
-        "split": graph.split,
+        **graph.settings,
     }
     made_by = lm.provenance("eap_ig_activations", settings)
     return EdgeScores(graph, products.values / len(pairs), tuple(pairs), made_by)

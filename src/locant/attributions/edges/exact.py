@@ -40,10 +40,10 @@ def exact(
     make, ablate = metric_of(metric), ablation_of(ablation, lm, graph, pairs)
     values = torch.zeros(graph.edges.shape, dtype=torch.float64)
     for batch in batches(lm, pairs, memory, lambda lm: 64 * lm.hidden * lm.layers):
-        sites = lay_out_pairs(lm, batch)
+        sites = lay_out_pairs(lm, batch, graph.spans)
         run = CircuitRun(lm, graph, sites.clean, ablate(sites), memory)
         values += _lost(run, make(lm, sites))
-    made_by = lm.provenance("exact_edges", {"metric": metric, "ablation": ablation, "split": graph.split})
+    made_by = lm.provenance("exact_edges", {"metric": metric, "ablation": ablation, **graph.settings})
     return EdgeScores(graph, values / len(pairs), tuple(pairs), made_by)
 
 
@@ -53,11 +53,11 @@ def _lost(run: CircuitRun, metric: Metric) -> Float[Tensor, "sender receiver"]:
     whole = run.measure(graph.edges[None], metric, base)
     lost = torch.zeros(graph.edges.shape, dtype=torch.float64)
     # A layer's edges together: rows start at the first layer where one of them differs
-    spans = [slice(layer * graph.width, (layer + 1) * graph.width) for layer in range(graph.layers)]
-    for span in [*spans, slice(graph.output, graph.output + 1)]:
-        cut = graph.edges[:, span].nonzero()
+    layers = torch.tensor(graph.receiver_layers)
+    for layer in range(graph.layers + 1):
+        cut = (graph.edges & (layers == layer)).nonzero()
         for some in cut.split(run.rows):
-            senders, receivers = some[:, 0], some[:, 1] + span.start
+            senders, receivers = some.unbind(dim=1)
             keep = graph.edges.repeat(len(some), 1, 1)
             keep[torch.arange(len(some)), senders, receivers] = False
             lost[senders, receivers] = (whole - run.measure(keep, metric, base)).double().sum(dim=0).cpu()

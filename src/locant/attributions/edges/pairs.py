@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from torch import Tensor
 from locant.errors import BadQuery, LocantError
 from locant.models import LanguageModel
 from locant.models.sites import Sites, lay_out_each
+from locant.models.spans import spans_of
 from locant.types import Query
 
 
@@ -84,11 +85,14 @@ def _differ(lm: LanguageModel, query: Query, other: Query) -> bool:
     return mine.prompt != its.prompt and mine.answers[0][0] != its.answers[0][0]
 
 
-def lay_out_pairs(lm: LanguageModel, pairs: Sequence[Pair]) -> PairSites:
+def lay_out_pairs(lm: LanguageModel, pairs: Sequence[Pair], spans: Sequence[str] = ()) -> PairSites:
     """A batch of pairs on the model's device.
 
+    Args:
+        spans: of positions, that a graph tells apart; they are told by the subject of the clean query.
+
     Raises:
-        BadQuery: a query cannot be asked of this model.
+        BadQuery: a query cannot be asked of this model, or there are to be spans and it names no subject.
         LocantError: the two of a pair differ in length.
     """
     tokens = [(lm.tokens(pair.query), lm.tokens(pair.other)) for pair in pairs]
@@ -98,11 +102,13 @@ def lay_out_pairs(lm: LanguageModel, pairs: Sequence[Pair]) -> PairSites:
                 f"query {pair.query.uid!r} has {len(mine.prompt)} tokens and its counterfactual {pair.other.uid!r} "
                 f"{len(its.prompt)}: pair queries of one length (see swapped_pairs)"
             )
-    clean = lay_out_each([(mine.prompt, mine.answers[0]) for mine, _ in tokens]).to(lm.device)
+    clean = lay_out_each([(mine.prompt, mine.answers[0]) for mine, _ in tokens])
+    if spans:
+        clean = replace(clean, span=spans_of(lm, [pair.query for pair in pairs], spans))
     other = lay_out_each([(its.prompt, mine.answers[0]) for mine, its in tokens]).to(lm.device)
     answers = torch.tensor([len(mine.answers[0]) for mine, _ in tokens], device=lm.device)
     foil = torch.tensor([its.answers[0][0] for _, its in tokens], device=lm.device)
-    return PairSites(clean, other, answers.cumsum(0) - answers, foil)
+    return PairSites(clean.to(lm.device), other, answers.cumsum(0) - answers, foil)
 
 
 def batches(

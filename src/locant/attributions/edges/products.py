@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +28,9 @@ from locant.models.graph import PARTS, Graph
 from locant.models.norms import norm_of
 from locant.models.sent import Sent
 from locant.models.sites import Sites
+
+Places: TypeAlias = dict[int, slice | Int[Tensor, " place"]]
+"""Of each span the places in it, -1 being the last; of what has no spans all of them, as one."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,25 @@ class _Slopes:
     unit: Float[Tensor, "place row hidden"] | None = None
     along: Float[Tensor, "receiver place row"] | None = None
 
+    def at(self, some: slice | Int[Tensor, " place"]) -> _Slopes:
+        """The same at some places."""
+        if self.unit is None or self.along is None:
+            return _Slopes(self.wide[:, some])
+        return _Slopes(self.wide[:, some], self.unit[some], self.along[:, some])
+
+    def times(self, written: Float[Tensor, "sender place hidden"]) -> Float[Tensor, "sender receiver"]:
+        """Products with what some senders write, summed over places."""
+        product = written.flatten(1) @ self.wide.flatten(1).T.to(written.device)
+        if self.unit is not None and self.along is not None:
+            size = torch.einsum("sxd,xnd->sxn", written, self.unit.to(written.device))
+            product -= size.flatten(1) @ self.along.flatten(1).T.to(written.device)
+        return product
+
 
 class Products:
     """Scores of edges, added up over batches, in float64.
+
+    With spans, each one's places have products of their own.
 
     Attributes:
         memory: bytes that vectors as wide as the stream may take at once, of senders and of receivers each.
@@ -62,7 +82,12 @@ class Products:
     ) -> None:
         self.graph, self.branches, self.memory = graph, branches, memory
         self.parts, self.fixed_size = parts, fixed_size
-        self.values = torch.zeros(len(graph.senders), len(graph.receivers), dtype=torch.float64)
+        self.sums = torch.zeros(graph.copies, *graph.plain.edges.shape, dtype=torch.float64)
+
+    @property
+    def values(self) -> Float[Tensor, "sender receiver"]:
+        """What was added up."""
+        return self.graph.joined(list(self.sums))
 
     @torch.no_grad()
     def add(
@@ -80,27 +105,35 @@ class Products:
             weights: of each row's gradient.
             only: senders, all of one layer, whose edges alone have these gradients.
         """
-        graph = self.graph
+        graph = self.graph.plain
         asked = range(len(graph.senders)) if only is None else only
         sequences = len(sent.input)
         at_once = max(1, self.memory * sequences // (len(asked) * sent.input.numel() * 4))
         for first in range(0, sequences, at_once):
             # As many sequences as let senders be written once, and not anew for every receiver
             some = slice(first, first + at_once)
-            self._inside(_Senders(sent.of(some), graph, self.branches, self.memory, asked), found.of(some), weights)
+            senders = _Senders(sent.of(some), graph, self.branches, self.memory, asked)
+            self._inside(senders, found.of(some), weights, self._places_of(sites, some))
         output = at_least_float32(found.output)
         wide = torch.einsum("snd,n->sd", output, weights.to(output))[None]
         at_end = _Senders(sent.at(sites), graph, self.branches, self.memory, asked)
-        self._add(at_end, len(graph.senders), torch.tensor([graph.output]), _Slopes(wide))
+        self._add(at_end, len(graph.senders), torch.tensor([graph.output]), _Slopes(wide), {-1: slice(None)})
 
-    def _inside(self, senders: _Senders, found: Gradients, weights: Float[Tensor, " row"]) -> None:
+    def _places_of(self, sites: Sites, sequences: slice) -> Places:
+        """The places of some sequences, by span."""
+        if not self.graph.spans:
+            return {0: slice(None)}
+        own = sites.told_spans[sequences].flatten()
+        return {span: (own == span).nonzero()[:, 0] for span in range(self.graph.copies)}
+
+    def _inside(self, senders: _Senders, found: Gradients, weights: Float[Tensor, " row"], places: Places) -> None:
         """Add edges into heads and MLPs."""
         graph = self.graph
         for layer in range(found.since, graph.layers):
             for receivers, slopes in self._attention(layer, found, weights):
-                self._add(senders, graph.attention_senders(layer), receivers, slopes)
+                self._add(senders, graph.attention_senders(layer), receivers, slopes, places)
             mlp = torch.tensor([graph.mlp_receiver(layer)])
-            self._add(senders, graph.mlp_senders(layer), mlp, self._mlp(layer, found, weights))
+            self._add(senders, graph.mlp_senders(layer), mlp, self._mlp(layer, found, weights), places)
 
     def _attention(
         self, layer: int, found: Gradients, weights: Tensor
@@ -151,15 +184,14 @@ class Products:
     def _through_norm(self, wide: Tensor, unit: Tensor, along: Tensor) -> _Slopes:
         return _Slopes(wide) if self.fixed_size else _Slopes(wide, unit, along)
 
-    def _add(self, senders: _Senders, count: int, receivers: Int[Tensor, " receiver"], slopes: _Slopes) -> None:
-        """Add the products of the first senders with some receivers."""
-        wide = slopes.wide.flatten(1).T
-        for first, written in senders.first(count):
-            product = written.flatten(1) @ wide.to(written.device)
-            if slopes.unit is not None and slopes.along is not None:
-                size = torch.einsum("sxd,xnd->sxn", written, slopes.unit.to(written.device))
-                product -= size.flatten(1) @ slopes.along.flatten(1).T.to(written.device)
-            self.values[first : first + len(written), receivers] += product.double().cpu()
+    def _add(
+        self, senders: _Senders, count: int, receivers: Int[Tensor, " receiver"], slopes: _Slopes, places: Places
+    ) -> None:
+        """Add the products of the first senders with some receivers, of each span its own places'."""
+        for first, whole in senders.first(count):
+            for span, some in places.items():
+                product = slopes.at(some).times(whole[:, some])
+                self.sums[span][first : first + len(whole), receivers] += product.double().cpu()
 
 
 class _Senders:

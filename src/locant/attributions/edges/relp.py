@@ -52,7 +52,7 @@ def relp(
     at_clean = Quadrature((1.0,), (1.0,))
     with _relevance(lm, branches):
         values = integrated(lm, products, pairs, at_clean, metric, ablation, memory)
-    made_by = lm.provenance("relp", {"metric": metric, "ablation": ablation, "split": graph.split})
+    made_by = lm.provenance("relp", {"metric": metric, "ablation": ablation, **graph.settings})
     return EdgeScores(graph, values, tuple(pairs), made_by)
 
 

@@ -121,6 +121,7 @@ def head_measures(
         BadQuery: a query cannot be asked of this model, or names no subject that its prompt holds.
         LocantError: the queries are of several relations, or have but one answer or one subject.
     """
+    graph.refuse_spans("roles of heads are not measured")
     relations = sorted({query.relation for query in [*known, *(pair.query for pair in pairs)]})
     if len(relations) != 1:
         raise LocantError(f"roles are measured in one relation at a time, not in {len(relations)}: {relations}")

@@ -99,7 +99,7 @@ def read_circuits(
     places = {id(pair): [at for at, one in enumerate(pairs) if one is pair] for pair in pairs}
     for batch in batches(lm, pairs, memory, lambda lm: 64 * lm.hidden * lm.layers):
         at = [places[id(pair)].pop() for pair in batch]
-        sites = lay_out_pairs(lm, batch)
+        sites = lay_out_pairs(lm, batch, graph.spans)
         run = CircuitRun(lm, graph, sites.clean, ablate(sites), memory)
         measures = {name: make(lm, sites) for name, make in makes.items()}
         for start in range(0, len(keeps), run.rows):

@@ -23,6 +23,7 @@ class Written:
     """What every sender writes where answers are read; each site is a sequence of one position.
 
     Attributes:
+        graph: without spans.
         output: what the readout is given there.
     """
 
@@ -78,7 +79,7 @@ def written(lm: LanguageModel, graph: Graph, sites: Sites) -> Written:
     """What senders write in the model's own pass, under whatever interventions are in force."""
     branches = branches_of(lm, graph)
     sent = record_sent(lm, branches, sites).at(sites)
-    return Written(graph, branches, sent, residuals(sent, branches, graph).output[:, 0, 0])
+    return Written(graph.plain, branches, sent, residuals(sent, branches, graph).output[:, 0, 0])
 
 
 @torch.no_grad()
@@ -95,7 +96,7 @@ def written_in(run: CircuitRun, keep: Bool[Tensor, "sender receiver"]) -> Writte
         [mine + its for mine, its in zip(ablated.heads, changed.heads, strict=True)],
         [mine + its for mine, its in zip(ablated.mlps, changed.mlps, strict=True)],
     )
-    kept = keep[None, :, run.graph.output :].float()
+    kept = run.graph.of_span(keep, run.graph.copies - 1)[None, :, -1:].float()
     brought = bring(changed, run.branches, run.graph, kept, run.memory)[0]
     output = brought + at_sites(run.base.output, run.sites)
-    return Written(run.graph, run.branches, now, output[:, 0, 0])
+    return Written(run.graph.plain, run.branches, now, output[:, 0, 0])

@@ -19,7 +19,7 @@ from locant.recipes.knowledge_circuits.found import edge_scores
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.knowledge_circuits.wrong import cut
 from locant.recipes.rows import Row
-from locant.selections.circuits import Circuit, choose
+from locant.selections.circuits import choose
 from locant.types import Query
 
 METRIC = "log_probability"
@@ -137,7 +137,7 @@ def cut_new_heads(
 
     def heads_in(pairs: Sequence[Pair]) -> set[int]:
         scores = edge_scores(lm, graph, pairs, replace(plan, metric=METRIC))
-        return _heads(choose(scores, size, rule=plan.rule, by=plan.by))
+        return {graph.sender(name) for name in choose(scores, size, rule=plan.rule, by=plan.by).heads}
 
     new = sorted(heads_in(validation.after) - heads_in(validation.alone))
     draws = [
@@ -164,10 +164,6 @@ def _rows(
                 "probability": float(readings.metrics[METRIC][place, row].exp()),
                 "rank": int(readings.rank[place, row]),
             }
-
-
-def _heads(circuit: Circuit) -> set[int]:
-    return {circuit.graph.sender(name) for name in circuit.nodes if name.startswith("a")}
 
 
 def _others(graph: Graph, heads: Sequence[int], random: Random) -> list[int]:

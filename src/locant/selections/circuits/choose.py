@@ -81,6 +81,9 @@ def choose_each(
 def in_order(scores: EdgeScores, *, rule: str = "greedy", by: str = "absolute") -> Ordered:
     """All edges in the order in which a rule takes them; of equally strong ones, the first in the graph.
 
+    'greedy' never comes to those from which no way leads to the output, as of the last layer at other spans than
+    the last.
+
     Raises:
         UnknownName: no such rule or strength.
         LocantError: a score is not a finite number.
@@ -107,7 +110,7 @@ def _top(graph: Graph, strongest: Ordered) -> Ordered:
     return strongest
 
 
-def _greedy(graph: Graph, strongest: Ordered) -> Ordered:
+def _greedy(graph: Graph, strongest: Ordered) -> Int[Tensor, "reached 2"]:
     """As a spanning tree grows, but with every edge: each waits until the node it leads to has been reached.
 
     The heap holds one edge of each open receiver, its strongest left, as (place among all, receiver, place among

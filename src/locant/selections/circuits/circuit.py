@@ -54,6 +54,11 @@ class Circuit:
         names = [name for name, one in zip(self.graph.senders, there.tolist(), strict=True) if one]
         return (*names, "output") if self.keep[:, self.graph.output].any() else tuple(names)
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of those nodes that are heads."""
+        return tuple(name for name in self.nodes if self.graph.node(name).kind == "head")
+
     @cached_property
     def fed(self) -> Bool[Tensor, "receiver sender"]:
         """Which senders each receiver with a kept edge is part of.

@@ -33,10 +33,11 @@ def living(graph: Graph, keep: Edges) -> Edges:
 def _reached(graph: Graph, keep: Edges) -> Bool[Tensor, " sender"]:
     """Senders that the input reaches."""
     reached = torch.zeros(len(graph.senders), dtype=torch.bool)
-    reached[0] = True
-    for receivers, senders in _steps(graph):
+    # The input, at every span
+    reached[:: len(graph.plain.senders)] = True
+    for receivers, senders in graph.steps:
         read = (keep[:, receivers] & reached[:, None]).any(dim=0)
-        reached[senders] = (graph.feeds[receivers, senders] & read[:, None]).any(dim=0)
+        reached[senders] = (graph.feeds[receivers][:, senders] & read[:, None]).any(dim=0)
     return reached
 
 
@@ -44,17 +45,7 @@ def _reaching(graph: Graph, keep: Edges) -> Bool[Tensor, " receiver"]:
     """Receivers that reach the output."""
     reaching = torch.zeros(len(graph.receivers), dtype=torch.bool)
     reaching[graph.output] = True
-    for receivers, senders in reversed(_steps(graph)):
+    for receivers, senders in reversed(graph.steps):
         sent = (keep[senders] & reaching).any(dim=1)
-        reaching[receivers] = (graph.feeds[receivers, senders] & sent).any(dim=1)
+        reaching[receivers] = (graph.feeds[receivers][:, senders] & sent).any(dim=1)
     return reaching
-
-
-def _steps(graph: Graph) -> list[tuple[slice, slice]]:
-    """Receivers with the senders that they feed, in order of computing."""
-    steps = []
-    for layer in range(graph.layers):
-        heads, receiver, sender = graph.head_sender(layer, 0), graph.mlp_receiver(layer), graph.mlp_sender(layer)
-        steps.append((graph.attention_receivers(layer), slice(heads, heads + graph.heads)))
-        steps.append((slice(receiver, receiver + 1), slice(sender, sender + 1)))
-    return steps

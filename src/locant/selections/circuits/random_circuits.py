@@ -24,9 +24,9 @@ def random_circuit(circuit: Circuit, seed: int) -> Circuit:
     """A random circuit like this one, without dead ends.
 
     It has exactly as many edges into each layer's queries, keys, values and MLP and into the output, the same MLPs
-    and, of each layer, as many heads (and key/value heads). Which heads these are and which senders are read is
-    drawn anew; edges of the circuit may be drawn again, as of large ones they must. A circuit with dead ends is
-    matched as it is without them.
+    and, of each layer, as many heads (and key/value heads); all of this at every span, if there are any. Which heads
+    these are, the same ones at all spans, and which senders are read is drawn anew; edges of the circuit may be drawn
+    again, as of large ones they must. A circuit with dead ends is matched as it is without them.
 
     The heads of every layer change places at random; then one edge after another moves to a random free place into
     the same part of the same layer, unless that made a dead end. A move and its opposite are as likely, so that
@@ -50,7 +50,8 @@ def random_circuit(circuit: Circuit, seed: int) -> Circuit:
 
 def _elsewhere(graph: Graph, keep: Tensor, numbers: np.random.Generator) -> Bool[Tensor, "sender receiver"]:
     """The same circuit with every layer's heads in other places; heads that share a key go on sharing one."""
-    senders, receivers = torch.arange(len(graph.senders)), torch.arange(len(graph.receivers))
+    plain = graph.plain
+    senders, receivers = torch.arange(len(plain.senders)), torch.arange(plain.output)
     for layer in range(graph.layers):
         each = graph.heads // graph.groups
         groups = numbers.permutation(graph.groups)
@@ -61,7 +62,10 @@ def _elsewhere(graph: Graph, keep: Tensor, numbers: np.random.Generator) -> Bool
             span = graph.part_receivers(layer, part)
             order = heads if graph.readers(part) == graph.heads else groups
             receivers[span] = span.start + torch.from_numpy(order)
-    return keep[senders][:, receivers]
+    # A head is the same head at every span
+    senders = torch.cat([copy * len(senders) + senders for copy in range(graph.copies)])
+    receivers = torch.cat([copy * len(receivers) + receivers for copy in range(graph.copies)])
+    return keep[senders][:, [*receivers.tolist(), graph.output]]
 
 
 @dataclass
@@ -135,16 +139,12 @@ class _Chain:
 
 def _part_of_each(graph: Graph) -> list[int]:
     """The number of the part of a layer that each receiver belongs to."""
-    part, number = [0] * len(graph.receivers), 0
-    for layer in range(graph.layers):
-        for name in graph.parts:
-            span = graph.part_receivers(layer, name)
-            part[span] = [number] * (span.stop - span.start)
-            number += 1
-        part[graph.mlp_receiver(layer)] = number
-        number += 1
-    part[graph.output] = number
-    return part
+    names = [
+        (one.partition("@")[2], graph.receiver_layers[at], graph.read_as(at))
+        for at, one in enumerate(graph.receivers)
+    ]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return [numbers[name] for name in names]
 
 
 def _moves(chain: _Chain, count: int, numbers: np.random.Generator) -> Iterator[tuple[int, float]]:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import networkx as nx
 import torch
@@ -66,27 +67,17 @@ def network(circuit: Circuit) -> nx.MultiDiGraph:
             made.add_edge(
                 graph.senders[sender],
                 name,
-                key=_read_as(graph, receiver),
+                key=graph.read_as(receiver),
                 receiver=graph.receivers[receiver],
                 score=float(circuit.scores[sender, receiver]),
             )
     return made
 
 
-def _read_as(graph: Graph, receiver: int) -> str:
-    name = graph.receivers[receiver]
-    if name == "output" or name.startswith("m"):
-        return name.rstrip("0123456789")
-    return name.rpartition(".")[2] if graph.split else "h"
-
-
 def _about(graph: Graph, name: str) -> dict[str, str | int]:
     """What kind of node it is, and where."""
-    if name in ("input", "output"):
-        return {"kind": name, "layer": -1 if name == "input" else graph.layers}
-    kind, number = ("mlp", name[1:]) if name.startswith("m") else ("head", name[1:].partition(".h")[0])
-    about: dict[str, str | int] = {"kind": kind, "layer": int(number)}
-    return about | ({"head": int(name.rpartition("h")[2])} if kind == "head" else {})
+    about = graph.node(name)._asdict()
+    return {what: value for what, value in about.items() if value not in (None, "")}
 
 
 def _plain(made_by: Provenance) -> dict[str, str]:
@@ -139,13 +130,25 @@ def _write_graphml(circuit: Circuit, path: Path) -> None:
     write_whole(path, lambda beside: nx.write_graphml(network(circuit), beside))
 
 
-def _graph(sizes: dict[str, int]) -> Graph:
+class _Sizes(TypedDict):
+    """A graph, as it is saved; files that were written before there were spans have none."""
+
+    layers: int
+    heads: int
+    groups: int
+    split: bool
+    parallel: bool
+    spans: NotRequired[list[str]]
+
+
+def _graph(sizes: _Sizes) -> Graph:
     return Graph.of_sizes(
         sizes["layers"],
         sizes["heads"],
         sizes["groups"],
         split=bool(sizes["split"]),
         parallel=bool(sizes["parallel"]),
+        spans=sizes.get("spans", ()),
     )
 
 
