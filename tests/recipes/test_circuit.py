@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,7 @@ from families import tiny
 from locant.attributions.edges import Pair, lay_out_pairs
 from locant.attributions.edges.ablations import ablation_of
 from locant.errors import BadFile, BadQuery, UnknownName
+from locant.evaluations.circuits import first_sites, read_nodes, written
 from locant.models import LanguageModel
 from locant.models.circuit_run import CircuitRun
 from locant.recipes.circuit import counterfactual_to, trace_circuit
@@ -121,6 +123,33 @@ def test_every_node_is_read_and_heads_look_somewhere(traced: Traced) -> None:
     assert traced.curve.answer[-1].probability == pytest.approx(traced.standings.model.probability, rel=1e-3)
 
 
+def test_where_positions_are_told_apart_nodes_are_read_at_their_own(almanac_lm: LanguageModel) -> None:
+    query = locant.query("The capital of France is called", "Paris", subject="France")
+    traced = trace_circuit(almanac_lm, query, edges=120, spans=True)
+    assert len(traced.circuit) <= 120 and traced.standings.circuit.rank == 1
+    assert {one.node for one in traced.readings} | {"output"} == set(traced.circuit.nodes)
+    at = {
+        span: int(almanac_lm.subject_position(query)) + after
+        for after, span in enumerate(("subject", "after", "last"))
+    }
+    graph = traced.circuit.graph
+    seen = set()
+    for one in traced.readings:
+        own, _, span = one.node.partition("@")
+        seen.add(span)
+        sites = replace(first_sites(almanac_lm, [query]), position=torch.tensor([at[span]]))
+        answer = torch.tensor([[almanac_lm.tokens(query).answers[0][0]]])
+        by_hand = read_nodes(almanac_lm, written(almanac_lm, graph.plain, sites), answer, k=1)
+        top = by_hand.top[0, graph.plain.sender(own), 0]
+        assert one.tokens[0] == almanac_lm.text_of([int(top)]), one.node
+        assert (one.subject is not None) == (one.node.startswith("a") and span == "last")
+        assert not one.role or span == "last"
+    assert seen == {"subject", "after", "last"}
+    assert traced.patterns and all(one.head.endswith("@last") for one in traced.patterns)
+    assert traced.made_by.settings["spans"] == "before, subject, after, last"
+    assert "told apart: before, subject, after, last" in circuit_page(traced)
+
+
 def test_a_model_that_knows_nothing_has_a_circuit_too() -> None:
     lm = tiny("gpt2")
     query = locant.query("w1 w2 w3", "w4")
@@ -150,6 +179,12 @@ def test_the_command_says_what_the_circuit_is_worth_and_writes_its_page(locant_:
     assert found["counterfactual"]["answer"] != "Paris" and len(found["random"]) == 20
     page = (tmp_path / found["page"]).read_text(encoding="utf-8")
     assert "Paris" in page and found["strongest"][0]["sender"] in page
+
+
+def test_the_command_tells_positions_apart_where_the_subject_is_known(locant_: Command) -> None:
+    ran = locant_("circuit", FRANCE, "--answer", "Paris", "--edges", "40", "--spans", "--json")
+    found = json.loads(ran.out)
+    assert ran.code == 0 and found["edges"] <= 40 and "input@subject" in found["nodes"]
 
 
 def test_what_is_not_shown_is_said_where_it_is_seen_first(locant_: Command) -> None:
@@ -198,6 +233,10 @@ def test_a_counterfactual_is_the_same_in_every_process() -> None:
         ((FRANCE, "--ablation", "magic"), "no ablation 'magic'"),
         (("Zyxw is", "--answer", "Paris"), "no counterfactual was found"),
         ((FRANCE, "--choose", "magic"), "no rule 'magic' for circuits"),
+        (
+            ("Zyxw is", "--answer", "Paris", "--spans"),
+            "where the subject stands in 'Zyxw is': say what the subject is",
+        ),
         ((FRANCE, "--ablation", "mean"), "the mean of one prompt is the prompt itself"),
     ],
 )

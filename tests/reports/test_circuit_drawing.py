@@ -20,7 +20,8 @@ from locant.reports.circuits import Note, circuit_block
 from locant.reports.circuits.layout import GAP, lay_out, layer_of
 from locant.reports.circuits.wiring import Line, lines_of, merged, network_of
 from locant.reports.shell import read, shell
-from locant.selections.circuits import Circuit
+from locant.selections.circuits import Circuit, choose
+from scored_graphs import scored
 
 PACKAGE = "locant.reports.circuits"
 
@@ -79,6 +80,38 @@ def test_a_shared_key_is_drawn_to_the_heads_that_send_something_on() -> None:
     assert {line.name: line.ends for line in one}["m0->a1.h1.k"] == ("a1.h3",)
     none = lines_of(circuit_of(graph, {"m0->a1.h1.k": 1.0}))
     assert none[0].ends == ("a1.h2", "a1.h3")
+
+
+SPANS = Graph.of_sizes(3, 4, 2, spans=("before", "subject", "last"))
+"""A graph of three spans."""
+
+
+def spanned(size: int = 150) -> Circuit:
+    return choose(scored(SPANS), size)
+
+
+def test_spans_are_columns_in_the_order_of_the_prompt_and_labels_leave_them_out() -> None:
+    lines = lines_of(spanned())
+    layout = lay_out(network_of(lines), 3, SPANS.spans)
+    assert list(layout.spans) == list(SPANS.spans)
+    for one, other in pairwise(layout.spans.values()):
+        assert one[0] < one[1] == other[0] < other[1] <= layout.width
+    for node, (x, _) in layout.nodes.items():
+        left, right = layout.spans[SPANS.node(node).span or "last"]
+        assert left < x < right, node
+    rows = {(place[1], node.partition("@")[0]) for node, place in layout.nodes.items()}
+    assert len(rows) == len({name for _, name in rows})
+    block = circuit_block(spanned())
+    assert re.findall(r'class="span"[^>]*>(\w+)<', block) == list(SPANS.spans)
+    assert set(re.findall(r'<text y="4">(.*?)<', block)) == {name for _, name in rows}
+    assert "m3@subject is an MLP at the subject" in block and "m3@subject" not in circuit_block(small_circuit())
+
+
+def test_a_key_is_drawn_to_its_head_at_its_own_span_and_in_later_columns() -> None:
+    key = "m0@subject->a1.h1.k@subject"
+    names = [key, "a1.h3@last->output", "a1.h3@subject->m2@subject", "a1.h3@before->m2@before"]
+    ends = {line.name: line.ends for line in lines_of(circuit_of(SPANS, dict.fromkeys(names, 1.0)))}
+    assert ends[key] == ("a1.h3@subject", "a1.h3@last")
 
 
 def test_merged_lines_have_the_sum_of_the_scores_of_their_parts() -> None:
@@ -202,13 +235,14 @@ def test_the_slider_shows_the_strongest_edges_alone() -> None:
 
 
 @needs_chromium
-def test_a_node_that_is_pressed_leaves_all_edges_on_ways_through_it_and_no_others() -> None:
-    circuit = large_circuit(100, 4, 4)
+@pytest.mark.parametrize("circuit", [large_circuit(100, 4, 4), spanned(60)], ids=["plain", "spans"])
+def test_a_node_that_is_pressed_leaves_all_edges_on_ways_through_it_and_no_others(circuit: Circuit) -> None:
     network = nx.DiGraph()
     for line in lines_of(circuit):
         network.add_edges_from((line.start, end) for end in line.ends)
     nodes = sorted(network)
-    ways = list(nx.all_simple_edge_paths(network, "input", "output"))
+    inputs = [name for name in nodes if name.startswith("input")]
+    ways = [way for one in inputs for way in nx.all_simple_edge_paths(network, one, "output")]
     found = said(
         page_of(circuit),
         READ + f"const found = {{}}; for (const name of {json.dumps(nodes)}) {{ click(node(name));"
@@ -220,7 +254,9 @@ def test_a_node_that_is_pressed_leaves_all_edges_on_ways_through_it_and_no_other
         lit = found[name]
         assert isinstance(lit, list)
         assert set(lit) == {">".join(edge) for edge in through}, name
-    assert len(ways) > 20 and any(not found[name] for name in nodes) and any(found[name] for name in nodes)
+    assert len(ways) > 20 and any(found[name] for name in nodes)
+    # What is chosen has no dead ends
+    assert any(not found[name] for name in nodes) != bool(circuit.graph.spans)
 
 
 @needs_chromium

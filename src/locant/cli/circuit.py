@@ -54,6 +54,10 @@ def circuit(
     ablation: Annotated[str, typer.Option(help="What stands in where edges are cut.")] = "counterfactual",
     edges: Annotated[int | None, typer.Option(min=1, help="Of the circuit, at most (5%, at most 300).")] = None,
     merged: Annotated[bool, typer.Option("--merged", help="Heads read once for query, key and value.")] = False,
+    spans: Annotated[
+        bool,
+        typer.Option("--spans", help="Tell positions apart: before, at and after the subject, the last token."),
+    ] = False,
     choose: Annotated[str, typer.Option(help="How the circuit is chosen: greedy or top.")] = "greedy",
     by: Annotated[str, typer.Option(help="Scores count: absolute or signed.")] = "absolute",
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for the page (locant-out/...).")] = None,
@@ -104,6 +108,7 @@ def circuit(
             rule=choose,
             by=by,
             split=not merged,
+            spans=spans,
             seed=seed,
             settings=settings,
             command=shlex.join(["locant", *sys.argv[1:]]),

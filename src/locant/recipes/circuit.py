@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -26,6 +26,8 @@ from locant.evaluations.circuits import (
 from locant.models import LanguageModel
 from locant.models.graph import Graph
 from locant.models.graph_of import graph_of
+from locant.models.sites import Sites
+from locant.models.spans import SPANS, spans_of
 from locant.recipes.ask import own_answers
 from locant.recipes.traced import (
     HeadPattern,
@@ -64,6 +66,7 @@ def trace_circuit(
     rule: str = "greedy",
     by: str = "absolute",
     split: bool = True,
+    spans: bool = False,
     seed: int = 0,
     settings: Mapping[str, Setting] | None = None,
     command: str = "",
@@ -78,10 +81,12 @@ def trace_circuit(
         edges: that the circuit has at most; None for `SHARE` of the graph's, and not more than `MOST`.
         rule, by: as for `choose`.
         split: queries, keys and values of a head are receivers of their own.
+        spans: positions are told apart by where the subject stands (`locant.models.spans`).
         command: that asked for this, for the page.
 
     Raises:
-        BadQuery: there is no counterfactual, or the two differ in length or say the same.
+        BadQuery: there is no counterfactual, or the two differ in length or say the same; or there are to be spans
+            and the prompt does not hold its subject.
         LocantError: the model has no graph.
         UnknownName: no such method, metric, ablation, rule or strength.
     """
@@ -91,7 +96,9 @@ def trace_circuit(
         raise UnknownName(f"the {ablation} of one prompt is the prompt itself: ablate by 'counterfactual' or 'zero'")
     if metric not in METRICS:
         raise UnknownName(f"no metric {metric!r}; there are {', '.join(METRICS)}")
-    graph = graph_of(lm, split=split)
+    if spans and not _named(query):
+        raise BadQuery(f"spans are told by where the subject stands in {query.prompt!r}: say what the subject is")
+    graph = graph_of(lm, split=split, spans=SPANS if spans else ())
     pair = Pair(query, other or counterfactual_to(lm, query))
     _refuse_unlike(lm, pair)
     scores = METHODS[method](lm, graph, [pair], metric=metric, ablation=ablation, **(settings or {}))
@@ -199,10 +206,15 @@ def _standings(found: CircuitReadings) -> list[Standing]:
     return [Standing(p, rank + 1) for p, rank in zip(probabilities, found.rank[0].tolist(), strict=True)]
 
 
+def _named(query: Query) -> bool:
+    """Whether it is known where the subject stands."""
+    return bool(query.fact.subject) and query.fact.subject in query.prompt
+
+
 def _curve(lm: LanguageModel, graph: Graph, query: Query) -> LayerCurve:
     """How the answer's first token, and the subject's that stands highest, come up by layer."""
     answer = torch.tensor([[lm.tokens(query).answers[0][0]]])
-    named = bool(query.fact.subject) and query.fact.subject in query.prompt
+    named = _named(query)
     tokens = torch.cat([answer, subject_ids(lm, [query])], dim=1) if named else answer
     found = read_stream(lm, written(lm, graph, first_sites(lm, [query])), tokens)
 
@@ -217,39 +229,57 @@ def _curve(lm: LanguageModel, graph: Graph, query: Query) -> LayerCurve:
 
 
 def _patterns(lm: LanguageModel, query: Query, circuit: Circuit) -> tuple[HeadPattern, ...]:
-    """Where the heads of the circuit look whose edges have the highest scores together."""
-    sent = (circuit.scores.abs() * circuit.keep).sum(dim=1)
-    heads = sorted(_heads(circuit), key=lambda name: -float(sent[circuit.graph.sender(name)]))[:PATTERNS]
+    """Where the heads of the circuit look, of those where the answer is predicted, whose edges score highest."""
+    graph, sent = circuit.graph, (circuit.scores.abs() * circuit.keep).sum(dim=1)
+    there = [name for name in circuit.heads if _is_at_answer(graph, name)]
     weights = answer_patterns(lm, [query]).weights[0]
-    return tuple(HeadPattern(name, tuple(weights[_place(name)].tolist())) for name in heads)
+    return tuple(
+        HeadPattern(name, tuple(weights[_place(graph, name)].tolist()))
+        for name in sorted(there, key=lambda name: -float(sent[graph.sender(name)]))[:PATTERNS]
+    )
 
 
 def _readings(lm: LanguageModel, query: Query, circuit: Circuit, seed: int) -> tuple[NodeReading, ...]:
-    """What each node of the circuit writes, and where its heads look."""
-    answer = torch.tensor([[lm.tokens(query).answers[0][0]]])
-    read = read_nodes(lm, written(lm, circuit.graph, first_sites(lm, [query])), answer, k=WORDS)
-    named = bool(query.fact.subject) and query.fact.subject in query.prompt
-    looks = masses(lm, answer_patterns(lm, [query])) if named else None
-    roles = _roles(lm, query, circuit.graph, seed)
+    """What each node of the circuit writes at the end of its span, and where its heads look."""
+    graph, heads = circuit.graph, set(circuit.heads)
+    ends, sites = _ends(lm, query, graph)
+    answer = torch.tensor([[lm.tokens(query).answers[0][0]]] * len(ends))
+    read = read_nodes(lm, written(lm, graph, sites), answer, k=WORDS)
+    looks = masses(lm, answer_patterns(lm, [query])) if _named(query) else None
+    roles = _roles(lm, query, graph.plain, seed)
     found = []
     for node in (one for one in circuit.nodes if one != "output"):
-        at = circuit.graph.sender(node)
-        place = _place(node) if node.startswith("a") else None
+        own, _, span = node.partition("@")
+        at = (ends.index(span), graph.plain.sender(own)) if span in ends else None
+        place = _place(graph, node) if node in heads and _is_at_answer(graph, node) else None
+        role, confirmed = roles.get(place, ("", False)) if place else ("", False)
         found.append(
             NodeReading(
                 node,
-                role=roles[node][0] if node in roles else "",
-                confirmed=node in roles and roles[node][1],
+                role=role,
+                confirmed=confirmed,
                 subject=float(looks.subject[0][place]) if looks and place else None,
                 relation=float(looks.relation[0][place]) if looks and place else None,
-                tokens=tuple(lm.text_of([token]) for token in read.top[0, at].tolist()),
-                rank=int(read.rank[0, at, 0]) + 1,
+                tokens=tuple(lm.text_of([token]) for token in read.top[at].tolist()) if at else (),
+                rank=int(read.rank[at][0]) + 1 if at else None,
             )
         )
     return tuple(found)
 
 
-def _roles(lm: LanguageModel, query: Query, graph: Graph, seed: int) -> dict[str, tuple[str, bool]]:
+def _ends(lm: LanguageModel, query: Query, graph: Graph) -> tuple[list[str], Sites]:
+    """The spans that hold a token, each with its last; without spans, where the answer is predicted."""
+    sites = first_sites(lm, [query])
+    if not graph.spans:
+        return [""], sites
+    own = spans_of(lm, [query], graph.spans)[0, : int(sites.position) + 1]
+    ends = {span: int((own == at).nonzero()[-1]) for at, span in enumerate(graph.spans) if bool((own == at).any())}
+    position = torch.tensor(list(ends.values()), device=lm.device)
+    nothing = torch.zeros_like(position)
+    return list(ends), replace(sites, sequence=nothing, position=position, target=nothing, query=nothing)
+
+
+def _roles(lm: LanguageModel, query: Query, graph: Graph, seed: int) -> dict[tuple[int, int], tuple[str, bool]]:
     """Roles of heads and whether they are confirmed, told on this prompt about other subjects where there are any."""
     alike = own_answers(lm, _about_others(lm, query)[:PEERS])
     try:
@@ -257,18 +287,20 @@ def _roles(lm: LanguageModel, query: Query, graph: Graph, seed: int) -> dict[str
     except LocantError:
         return {}
     return {
-        f"a{layer}.h{head}": (role, bool(found.confirmed[layer, head]))
+        (layer, head): (role, bool(found.confirmed[layer, head]))
         for layer, row in enumerate(found.roles)
         for head, role in enumerate(row)
         if role != "none"
     }
 
 
-def _heads(circuit: Circuit) -> Sequence[str]:
-    return [name for name in circuit.nodes if name.startswith("a")]
+def _is_at_answer(graph: Graph, node: str) -> bool:
+    """Whether a node is where the answer is predicted: at the last span, or of all positions."""
+    return graph.node(node).span == (graph.spans or ("",))[-1]
 
 
-def _place(name: str) -> tuple[int, int]:
+def _place(graph: Graph, name: str) -> tuple[int, int]:
     """The layer and the number of a head, by its name."""
-    layer, _, head = name.removeprefix("a").partition(".h")
-    return int(layer), int(head)
+    node = graph.node(name)
+    assert node.head is not None
+    return node.layer, node.head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from locant.models.graph import Graph
 from locant.reports.blocks import caption, legend, note
 from locant.reports.circuits.drawing import Note, drawing, roles_of
 from locant.reports.circuits.wiring import Line, lines_of
@@ -31,9 +32,10 @@ def circuit_block(circuit: Circuit, notes: Mapping[str, Note] | None = None, uni
         return note("No edge is kept: nothing of the input reaches the output but what is ablated.")
     unit = unit or unit_of(circuit)
     notes = notes or {}
+    wide = " wide" if circuit.graph.spans else ""
     return (
-        f'<div class="circuit" data-shown="{min(SHOWN, len(lines))}">{_tools(lines)}{_legend(lines, notes)}'
-        f'<div class="beside"><div class="view">{drawing(lines, circuit.graph.layers, notes, unit)}'
+        f'<div class="circuit{wide}" data-shown="{min(SHOWN, len(lines))}">{_tools(lines)}{_legend(lines, notes)}'
+        f'<div class="beside"><div class="view">{drawing(lines, circuit.graph, notes, unit)}'
         f'<p class="tip" hidden></p></div>{_table(lines, unit)}</div></div>{caption(_said(circuit, lines, unit))}'
     )
 
@@ -98,8 +100,19 @@ def _said(circuit: Circuit, lines: Sequence[Line], unit: str) -> str:
         f"{count(len(lines))} of the graph’s {count(int(graph.edges.sum()))} edges; {listed}"
         "Every line runs upwards, from what writes to what reads it; its width follows the square root of |score|"
         f"{f', in {unit}' if unit else ''}. a3.h5 is head 5 of layer 3, m3 that layer’s MLP, both counted from 0."
-        f"{shared} "
+        f"{shared}{_of_spans(graph)} "
         "A node that is pressed leaves only the ways from the input to the output through it. The wheel zooms after "
         "a click into the drawing, or with Ctrl; dragging moves it; so do the arrow keys, with +, − and 0. "
         "Layers without a node are left narrow."
+    )
+
+
+def _of_spans(graph: Graph) -> str:
+    if not graph.spans:
+        return ""
+    return (
+        " Columns are spans of the prompt’s positions, as it is read: before the subject, the subject, after it, and "
+        "the last token, where the answer is predicted; m3@subject is an MLP at the subject. An edge counts at its "
+        "span’s positions alone. Only attention moves anything from column to column: a key or value is drawn to its "
+        "head there and in later columns. Columns without a node are left out."
     )

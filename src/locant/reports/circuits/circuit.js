@@ -4,8 +4,8 @@
   const CLOSEST = 12;
   const HINT = "Press a node to see the ways through it.";
 
-  /** Nodes that can be come to from one, itself among them, along lines or against them. */
-  function reached(start, lines, along) {
+  /** Nodes that can be come to from some, themselves among them, along lines or against them. */
+  function reached(starts, lines, along) {
     const [near, far] = along ? ["from", "to"] : ["to", "from"];
     const next = new Map();
     for (const { dataset } of lines) {
@@ -13,7 +13,7 @@
       next.get(dataset[near]).push(dataset[far]);
     }
     // What is added to a set while it is gone through is gone through too
-    const found = new Set([start]);
+    const found = new Set(starts);
     for (const node of found) {
       for (const other of next.get(node) ?? []) found.add(other);
     }
@@ -22,8 +22,10 @@
 
   /** The lines on some way from the input through a node to the output. */
   function linesThrough(node, lines) {
-    const [fromInput, toOutput] = [reached("input", lines, true), reached("output", lines, false)];
-    const [above, below] = [reached(node, lines, true), reached(node, lines, false)];
+    // Where positions are told apart, there is an input of each span
+    const inputs = lines.map((line) => line.dataset.from).filter((name) => name.split("@")[0] === "input");
+    const [fromInput, toOutput] = [reached(inputs, lines, true), reached(["output"], lines, false)];
+    const [above, below] = [reached([node], lines, true), reached([node], lines, false)];
     if (!fromInput.has(node) || !toOutput.has(node)) return [];
     return lines.filter(
       ({ dataset: { from, to } }) =>

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from locant.models.graph import PARTS
+from locant.models.graph import PARTS, Graph
 from locant.reports.circuits.layout import Layout, bow, lay_out, layer_of
 from locant.reports.circuits.wiring import Line, merged, network_of
 from locant.reports.numbers import count, score
@@ -34,9 +34,9 @@ class Note:
     rank: int | None = None
 
 
-def drawing(lines: Sequence[Line], layers: int, notes: Mapping[str, Note], unit: str) -> str:
-    """The drawing of a circuit's lines, the strongest first, in a model with so many layers."""
-    layout = lay_out(network_of(lines), layers)
+def drawing(lines: Sequence[Line], graph: Graph, notes: Mapping[str, Note], unit: str) -> str:
+    """The drawing of a circuit's lines, the strongest first, in a model with this graph."""
+    layout = lay_out(network_of(lines), graph.layers, graph.spans)
     whole = merged(lines) if any(line.part for line in lines) else ()
     edges = _edges(lines, layout, unit, "split") + _edges(whole, layout, unit, "merged")
     roles = roles_of(notes)
@@ -49,8 +49,10 @@ def drawing(lines: Sequence[Line], layers: int, notes: Mapping[str, Note], unit:
     )
     return (
         f'<svg class="wires" viewBox="0 0 {layout.width:.0f} {layout.height:.0f}" role="group" tabindex="0" '
-        f'style="--dense:{_opacity(len(lines)):.2f}" aria-label="{said}; the strongest edges are in the table">'
-        f'<g class="scene">{_rows(layout)}<g class="edges">{edges}</g><g class="nodes">{nodes}</g></g></svg>'
+        f'style="--dense:{_opacity(len(lines)):.2f}{_least(layout)}" '
+        f'aria-label="{said}; the strongest edges are in the table">'
+        f'<g class="scene">{_rows(layout)}{_columns(layout)}<g class="edges">{edges}</g>'
+        f'<g class="nodes">{nodes}</g></g></svg>'
     )
 
 
@@ -70,6 +72,22 @@ def _rows(layout: Layout) -> str:
             marks.append(f'<text class="layer" x="6" y="{y + 4:.1f}">{layer}</text>')
     top = min((y for layer, y in layout.layers.items() if layer not in layout.empty), default=0.0)
     return f'<text class="layer" x="6" y="{top - 14:.1f}">layer</text>{"".join(marks)}' if marks else ""
+
+
+def _least(layout: Layout) -> str:
+    """Columns are scrolled rather than shrunk out of sight."""
+    return f";min-width:{0.7 * layout.width:.0f}px" if layout.spans else ""
+
+
+def _columns(layout: Layout) -> str:
+    """The spans' names below their inputs, and a line between each two."""
+    marks = []
+    for place, (span, (left, right)) in enumerate(layout.spans.items()):
+        if place:
+            marks.append(f'<path class="between" d="M{left:.1f} 0V{layout.height:.0f}"/>')
+        middle = (left + right) / 2
+        marks.append(f'<text class="span" x="{middle:.1f}" y="{layout.height - 4:.1f}">{escape(span)}</text>')
+    return "".join(marks)
 
 
 def _edges(lines: Sequence[Line], layout: Layout, unit: str, kind: str) -> str:
@@ -120,21 +138,23 @@ def _node(name: str, place: tuple[float, float], note: Note, roles: Mapping[str,
     kind = {"a": "head", "m": "mlp"}.get(name[0], "end")
     role = f" role-{roles[note.role]}" if note.role else ""
     tip = "\n".join(_node_tip(name, note))
-    row = -1 if name == "input" else 10**6 if name == "output" else layer_of(name)
+    label = name.partition("@")[0]
+    row = -1 if label == "input" else 10**6 if name == "output" else layer_of(name)
     return (
         f'<g class="node {kind}{role}" data-node="{name}" data-row="{row}" data-x="{x:.0f}" tabindex="-1" '
         f'role="button" aria-pressed="false" aria-label="{escape(tip)}" data-tip="{escape(tip)}" '
         f'transform="translate({x:.1f} {y:.1f})">'
         f'<rect x="{-width / 2:.1f}" y="{-_HEIGHT / 2}" width="{width:.1f}" height="{_HEIGHT}" '
-        f'rx="{_HEIGHT / 2 if kind == "head" else 3}"/><text y="4">{name}</text></g>'
+        f'rx="{_HEIGHT / 2 if kind == "head" else 3}"/><text y="4">{label}</text></g>'
     )
 
 
 def _node_tip(name: str, note: Note) -> list[str]:
     ends = {"input": "what the first layer reads", "output": "what the readout reads"}
     tip = [name]
-    if name in ends:
-        tip.append(ends[name])
+    own = name.partition("@")[0]
+    if own in ends:
+        tip.append(ends[own])
     if note.role:
         tip.append(f"role: {note.role}")
     if note.tokens:
@@ -145,7 +165,7 @@ def _node_tip(name: str, note: Note) -> list[str]:
 
 
 def node_width(name: str) -> float:
-    return _CHARACTER * len(name) + 12
+    return _CHARACTER * len(name.partition("@")[0]) + 12
 
 
 def _opacity(lines: int) -> float:

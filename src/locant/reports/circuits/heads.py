@@ -41,7 +41,7 @@ def roles_block(traced: Traced) -> Block:
     tall = " tall" if len(rows) > 24 else ""
     body = f'<div class="scroll{tall}">{table(head, rows, numbers)}</div>'
     heading = f"Heads by what they do: {said}" if said else "What the circuit’s nodes write"
-    return Block(heading, body + caption(_said(attention, bool(roles))))
+    return Block(heading, body + caption(_said(attention, bool(roles), bool(traced.circuit.graph.spans))))
 
 
 def patterns_block(traced: Traced) -> Block:
@@ -73,7 +73,7 @@ def _mass(weight: float | None) -> str:
     return "" if weight is None else share(weight)
 
 
-def _said(attention: bool, roles: bool) -> str:
+def _said(attention: bool, roles: bool, spans: bool) -> str:
     attended = (
         " To the subject and to the relation: attention from where the answer is predicted, to the subject’s tokens "
         "and to all others but the first, where heads leave what they have no use for."
@@ -87,7 +87,11 @@ def _said(attention: bool, roles: bool) -> str:
         else ""
     )
     return (
-        "Writes: the tokens that a node’s output raises most where the answer is predicted, read through the "
+        f"Writes: the tokens that a node’s output raises most {_where(spans)}, read through the "
         f"unembedding; rank: that of the answer’s first token among all.{attended}{told} One prompt, no interval. ␣ "
         "↵ ⇥ stand for white space, ∅ for a token of nothing else."
     )
+
+
+def _where(spans: bool) -> str:
+    return "at the last token of its span" if spans else "where the answer is predicted"

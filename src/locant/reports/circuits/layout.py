@@ -1,7 +1,8 @@
 """Where a circuit's nodes stand: the input below, the output above, and a row for each layer between them.
 
 A layer's heads stand beside each other, and its MLP to their right, a little above, as it reads them. All MLPs are in
-one column: most are joined to most others, and these lines then run beside the heads, not through them.
+one column: most are joined to most others, and these lines then run beside the heads, not through them. Where
+positions are told apart, each span is such a drawing, and they stand beside each other as the prompt is read.
 
 NetworkX's own layouts give all rows one height and all nodes of a row one distance. Here a row is as high as what is
 in it, and heads stand as near to what they are joined to as the others leave room.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -34,6 +36,7 @@ class Layout:
 
     Attributes:
         empty: layers with no node.
+        spans: of each that has a node, where it begins and ends.
     """
 
     width: float
@@ -41,28 +44,45 @@ class Layout:
     nodes: dict[str, tuple[float, float]]
     layers: dict[int, float]
     empty: frozenset[int]
+    spans: dict[str, tuple[float, float]]
 
 
-def lay_out(network: nx.DiGraph, layers: int) -> Layout:
-    """Place the nodes of a circuit of a model with so many layers."""
-    inner = {node: layer_of(node) for node in network if node not in ("input", "output")}
+def lay_out(network: nx.DiGraph, layers: int, spans: Sequence[str] = ()) -> Layout:
+    """Place the nodes of a circuit of a model with so many layers.
+
+    Args:
+        spans: of positions, if they are told apart.
+    """
+    inner = {node: layer_of(node) for node in network if not _is_end(node)}
     empty = frozenset(range(layers)) - set(inner.values())
     row = min(_HIGHEST, max(_LOWEST, _TALL / max(1, layers - len(empty))))
     heights, y = {}, _MARGIN
     for layer in reversed(range(layers)):
         y += _EMPTY if layer in empty else row
         heights[layer] = y
-    x = _stretched(_across(network), y + _ENDS)
+    x, beside = _side_by_side(network, spans or ("",), y + _ENDS)
     nodes = {node: (x[node], heights[layer] - (_LIFT * row if _is_mlp(node) else 0)) for node, layer in inner.items()}
-    nodes |= {node: (x[node], place) for node, place in (("output", _MARGIN), ("input", y + _ENDS)) if node in x}
-    left = min(x.values(), default=0.0) - 1.6 * GAP
-    return Layout(
-        max(x.values(), default=0.0) - left + GAP / 2 + bow(y),
-        y + _ENDS + _MARGIN,
-        {node: (at - left, height) for node, (at, height) in nodes.items()},
-        heights,
-        empty,
-    )
+    nodes |= {node: (x[node], _MARGIN if node == "output" else y + _ENDS) for node in network if _is_end(node)}
+    right = max((end for _, end in beside.values()), default=0.0)
+    return Layout(right, y + _ENDS + _MARGIN, nodes, heights, empty, beside if spans else {})
+
+
+def _side_by_side(
+    network: nx.DiGraph, spans: Sequence[str], height: float
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Places across of all nodes, and where each span with a node begins and ends."""
+    x: dict[str, float] = {}
+    beside: dict[str, tuple[float, float]] = {}
+    right = GAP  # the layers' numbers
+    for span in spans:
+        own = [node for node in network if span == (spans[-1] if node == "output" else node.partition("@")[2])]
+        if own:
+            places = _stretched(_across(network.subgraph(own)), height / len(spans))
+            left = min(places.values()) - 0.6 * GAP - right
+            x |= {node: at - left for node, at in places.items()}
+            beside[span] = (right, max(x[node] for node in own) + GAP / 2 + bow(height - _ENDS))
+            right = beside[span][1]
+    return x, beside
 
 
 def bow(rise: float) -> float:
@@ -95,7 +115,7 @@ def _across(network: nx.DiGraph) -> dict[str, float]:
     furthest = max((x[node] for node in heads), default=0.0)
     x |= {node: x[node] - furthest - 1.8 * GAP for node in heads}
     middle = (min((x[node] for node in heads), default=0.0) + max((x[node] for node in heads), default=0.0)) / 2
-    return x | {node: middle for node in ("input", "output") if node in network}
+    return x | {node: middle for node in network if _is_end(node)}
 
 
 def _stretched(x: dict[str, float], height: float) -> dict[str, float]:
@@ -120,6 +140,10 @@ def _barycentre(network: nx.DiGraph, node: str, x: dict[str, float]) -> float:
 def _head_order(node: str) -> tuple[int, int]:
     layer, head = re.findall(r"\d+", node)
     return int(layer), int(head)
+
+
+def _is_end(node: str) -> bool:
+    return node == "output" or node.partition("@")[0] == "input"
 
 
 def _is_head(node: str) -> bool:

@@ -30,6 +30,8 @@ def _settings(traced: Traced) -> Iterator[tuple[str, str]]:
     yield "revision", by.revision or "not given"
     yield "dtype", by.dtype or "not recorded"
     yield "graph", f"{count(graph.layers)} layers × {count(graph.heads)} heads, {_reads(traced)}"
+    if graph.spans:
+        yield "positions", f"told apart: {', '.join(graph.spans)}"
     yield "chosen by", chosen.method.removeprefix("select:")
     for name, value in {**chosen.settings, **by.settings}.items():
         yield name.replace("_", " "), plain_value(value)

@@ -41,7 +41,7 @@ def lines_of(circuit: Circuit) -> tuple[Line, ...]:
     for sender, receiver in circuit.keep.nonzero().tolist():
         fed = graph.feeds[receiver]
         ends = tuple(graph.senders[at] for at in ((fed & sends) if (fed & sends).any() else fed).nonzero()[:, 0])
-        part = graph.receivers[receiver].rpartition(".")[2]
+        part = graph.read_as(receiver)
         score = float(circuit.scores[sender, receiver])
         lines.append(
             Line(
