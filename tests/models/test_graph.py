@@ -7,6 +7,7 @@ import torch
 
 from locant.errors import UnknownName
 from locant.models.graph import Graph
+from locant.models.reached import reached
 
 
 @pytest.mark.parametrize(
@@ -100,12 +101,12 @@ def test_a_change_reaches_nodes_along_kept_edges_that_are_read() -> None:
     everyone = torch.ones(len(graph.senders), dtype=torch.bool)
     cut = graph.keeping(["input->a0.h0.v"])
     nothing = (False, False)
-    assert graph.reached(cut, kept, everyone) == [(True, False), (False, True), (True, False)]
-    assert graph.reached(cut & False, kept, everyone) == [nothing] * 3
-    assert graph.reached(graph.keeping(["m0->output"]), kept, everyone) == [nothing] * 3
+    assert reached(graph, cut, kept, everyone) == [(True, False), (False, True), (True, False)]
+    assert reached(graph, cut & False, kept, everyone) == [nothing] * 3
+    assert reached(graph, graph.keeping(["m0->output"]), kept, everyone) == [nothing] * 3
     unread = everyone.clone()
     unread[graph.sender("m1")] = False
-    assert graph.reached(cut, kept, unread) == [(True, False), nothing, nothing]
+    assert reached(graph, cut, kept, unread) == [(True, False), nothing, nothing]
 
 
 SPANS = ("before", "subject", "last")
@@ -177,4 +178,4 @@ def test_a_change_at_a_key_reaches_its_head_at_later_spans_alone() -> None:
     everyone = torch.ones(len(graph.senders), dtype=torch.bool)
     names = ["input@subject->a0.h0.k@subject", "a0.h0@last->m1@last", "a0.h0@before->m2@before", "m1@last->output"]
     kept = graph.keeping(names)
-    assert graph.reached(graph.keeping(names[:1]), kept, everyone) == [(True, False), (False, True), (False, False)]
+    assert reached(graph, graph.keeping(names[:1]), kept, everyone) == [(True, False), (False, True), (False, False)]

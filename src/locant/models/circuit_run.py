@@ -30,6 +30,7 @@ from locant.models.branches import branches_of
 from locant.models.graph import PARTS, Graph
 from locant.models.hooks import Arguments
 from locant.models.language_model import LanguageModel, at_least_float32
+from locant.models.reached import reached
 from locant.models.replay import WholeSequence, by_name
 from locant.models.sent import Residuals, Sent, at_sites, bring, bring_by_span, record_sent, residuals
 from locant.models.sites import Sites
@@ -192,7 +193,7 @@ class CircuitRun:
         if base is None:
             return [(True, True)] * self.graph.layers
         otherwise = (keep != base.keep).any(dim=0)
-        return self.graph.reached(otherwise, keep.any(dim=0), read)
+        return reached(self.graph, otherwise, keep.any(dim=0), read)
 
     def _climb(
         self,

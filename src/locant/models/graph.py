@@ -316,28 +316,6 @@ class Graph:
         """Senders, and the output."""
         return len(self.senders) + 1
 
-    def reached(
-        self,
-        edges: Bool[Tensor, "sender receiver"],
-        kept: Bool[Tensor, "sender receiver"],
-        read: Bool[Tensor, " sender"],
-    ) -> list[tuple[bool, bool]]:
-        """Of each layer whether a head of it, and whether its MLP, is where a change of some edges comes to.
-
-        Args:
-            kept: edges along which changes go on.
-            read: senders that count; others are taken not to change.
-        """
-        touched = (edges & self.edges).any(dim=0)
-        changed = torch.zeros_like(read)
-        found = []
-        for receivers, _ in self.steps:
-            now = touched[receivers] | (kept[:, receivers] & changed[:, None]).any(dim=0)
-            fed = (self.feeds[receivers] & now[:, None]).any(dim=0) & read
-            changed = changed | fed
-            found.append(bool(fed.any()))
-        return list(zip(found[::2], found[1::2], strict=True))
-
     def edge_name(self, sender: int, receiver: int) -> str:
         return f"{self.senders[sender]}->{self.receivers[receiver]}"
 
