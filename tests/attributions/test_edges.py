@@ -77,6 +77,8 @@ def test_metrics_are_what_they_are_called() -> None:
     measured = {name: make(lm, batch)(logits) for name, make in METRICS.items()}
     expected = torch.stack([logs[0, :, 3] + logs[1, :, 4], logs[2, :, 8]])
     assert torch.allclose(measured["log_probability"], expected, atol=1e-5)
+    expected = torch.stack([logs[0, :, 3], logs[2, :, 8]])
+    assert torch.allclose(measured["first_log_probability"], expected, atol=1e-5)
     expected = torch.stack([logits[0, :, 3] - logits[0, :, 6], logits[2, :, 8] - logits[2, :, 6]])
     assert torch.allclose(measured["logit_difference"], expected, atol=1e-5)
     apart = (logs[:, 0].exp() * (logs[:, 0] - logs[:, 1])).sum(dim=-1)

@@ -51,7 +51,7 @@ PATTERNS = 8
 """Heads whose attention is shown: those that send most."""
 WORDS = 5
 """Tokens that each node is shown to write."""
-UNITS = {"logit_difference": "logits", "log_probability": "nats", "kl": "nats"}
+UNITS = {"logit_difference": "logits", "log_probability": "nats", "first_log_probability": "nats", "kl": "nats"}
 
 
 def trace_circuit(

@@ -38,7 +38,7 @@ class CutRule:
     Attributes:
         absolute: a gain counts like a loss; otherwise every edge goes whose absence is a gain.
         from_full: what is lost is counted from the full graph, not from the circuit as it is so far.
-        by_position: the metric is divided by the positions of the longest prompt.
+        by_position: the metric is divided by the tokens of the longest prompt.
         nodes: before a receiver's edges, all of them are tested together.
     """
 
@@ -52,9 +52,10 @@ class CutRule:
 
 CUT_RULES = {
     "corrected": CutRule("kl", "counterfactual", absolute=True),
-    # The released code averages the answer's loss over all positions, most of which have none, so that its threshold
-    # depends on the length of prompts; and it can cut a query, key, value or MLP from all it reads
-    "released": CutRule("log_probability", "zero", by_position=True, nodes=True),
+    # The released code takes an answer for its first token, and averages its loss over all positions, most of which
+    # have none, so that its threshold depends on the length of prompts; and it can cut a query, key, value or MLP
+    # from all it reads
+    "released": CutRule("first_log_probability", "zero", by_position=True, nodes=True),
     "published": CutRule("log_probability", "zero", from_full=True, nodes=True),
 }
 
@@ -96,7 +97,8 @@ def acdc(
         threshold: in the metric's units, on average over pairs.
         rule: a name in `CUT_RULES`. `corrected` compares absolute divergences from the circuit so far, with
             counterfactuals; `published` is the paper's, with zeros, by what is lost of the full model's
-            log-probability; `released` what its code does instead: see there.
+            log-probability, all of the answer's tokens; `released` what its code does instead, with the first token
+            only: see there.
         metric: a name in `METRICS`; the rule's own, if not given.
         ablation: a name in `ABLATIONS`; the rule's own, if not given.
         memory: bytes that rows may take at once.
@@ -157,8 +159,8 @@ def _judge(
     for batch in batches(lm, pairs, memory, lambda lm: 64 * lm.hidden * lm.layers):
         sites = lay_out_pairs(lm, batch)
         parts.append((CircuitRun(lm, graph, sites.clean, ablate(sites), memory), make(lm, sites)))
-        longest = max(longest, sites.clean.tokens.shape[1])
-    # A prompt is one shorter than what the released code is given, which is the prompt and its answer
+        longest = max(longest, *(len(lm.tokens(pair.query).prompt) for pair in batch))
+    # What the released code is given is one longer: the prompt and its answer's first token, which predicts nothing
     return _Judge(parts, len(pairs) * (longest if rule.by_position else 1))
 
 

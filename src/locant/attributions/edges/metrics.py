@@ -28,6 +28,17 @@ def log_probability(lm: LanguageModel, pairs: PairSites) -> Metric:
     return measure
 
 
+def first_log_probability(lm: LanguageModel, pairs: PairSites) -> Metric:
+    """Log-probability of the answer's first token, in nats."""
+
+    def measure(logits: Float[Tensor, "site row vocab"]) -> Float[Tensor, "query row"]:
+        first = logits[pairs.first.to(logits.device)]
+        target = pairs.clean.target[pairs.first].to(logits.device)[:, None, None].expand(-1, logits.shape[1], 1)
+        return first.gather(2, target)[..., 0] - first.logsumexp(dim=-1)
+
+    return measure
+
+
 def logit_difference(lm: LanguageModel, pairs: PairSites) -> Metric:
     """How far the logit of the answer's first token is above that of the counterfactual's answer."""
 
@@ -53,7 +64,12 @@ def kl(lm: LanguageModel, pairs: PairSites) -> Metric:
     return measure
 
 
-METRICS: dict[str, MakeMetric] = {"log_probability": log_probability, "logit_difference": logit_difference, "kl": kl}
+METRICS: dict[str, MakeMetric] = {
+    "log_probability": log_probability,
+    "first_log_probability": first_log_probability,
+    "logit_difference": logit_difference,
+    "kl": kl,
+}
 
 
 def metric_of(name: str) -> MakeMetric:

@@ -17,7 +17,7 @@ LISTED = 40
 """Edges in the table."""
 SHOWN = 200
 """Edges drawn at first: more are a tangle."""
-_UNITS = {"logit_difference": "logits", "log_probability": "nats", "kl": "nats"}
+_UNITS = {"logit_difference": "logits", "log_probability": "nats", "first_log_probability": "nats", "kl": "nats"}
 
 
 def circuit_block(circuit: Circuit, notes: Mapping[str, Note] | None = None, unit: str = "") -> str:

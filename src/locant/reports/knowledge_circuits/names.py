@@ -31,7 +31,12 @@ METHODS = {
     "acdc": "ACDC",
 }
 _EDITS = {"rome": "ROME", "ft_m": "FT\u2011M"}
-_UNITS = {"logit_difference": "logit difference", "log_probability": "log-probability", "kl": "KL divergence"}
+_UNITS = {
+    "logit_difference": "logit difference",
+    "log_probability": "log-probability",
+    "first_log_probability": "log-probability of the first token",
+    "kl": "KL divergence",
+}
 
 
 def relation_of(name: str) -> str:
