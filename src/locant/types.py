@@ -202,12 +202,17 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its bootstrap interval; n counts what was resampled (facts, or random sets)."""
+    """A mean with its bootstrap interval; n counts what was resampled (facts, or random sets).
+
+    Attributes:
+        groups: that these are of, such as relations, if groups were resampled first.
+    """
 
     mean: float
     low: float
     high: float
     n: int
+    groups: int = 1
 
 
 @dataclass(frozen=True)

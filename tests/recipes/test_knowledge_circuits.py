@@ -38,7 +38,7 @@ from locant.recipes.knowledge_circuits.drawn import NOT_KNOWN, OTHER_WORDING, an
 from locant.recipes.knowledge_circuits.edited import MOST_STEPS, UNEDITED, EditedFact, compare_edits, edit_cases
 from locant.recipes.knowledge_circuits.found import compare_with_exact, edge_scores, score_edges, scores_of
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, WHOLE, circuits_of, judge_relation
-from locant.recipes.knowledge_circuits.means import shown_rows
+from locant.recipes.knowledge_circuits.means import completeness_rows, shown_rows
 from locant.recipes.knowledge_circuits.shared import chains, reverse_rows
 from locant.recipes.knowledge_circuits.shown import (
     METRIC,
@@ -315,6 +315,29 @@ def test_completeness_is_the_mean_over_facts_of_each_relation_of_each_kind_and_o
     assert found["all", "all", "released"]["mean"] == pytest.approx(sum(released) / len(released))
     assert (found["all", "all", "hit"]["n"], found["relation", "capital", "hit"]["n"]) == (16, 8)
     assert {group for level, group, _ in found if level == "kind"} == {"factual"}
+    assert (found["all", "all", "hit"]["relations"], found["relation", "capital", "hit"]["relations"]) == (2, 1)
+
+
+def test_means_over_several_relations_are_only_as_sure_as_these_are_alike() -> None:
+    rows = [
+        {"relation": name, "half": "test", "circuit": CIRCUIT, "share": 0.1, "edges": 9, "query": f"{name}/{at}",
+         "rank": rank, "candidate_rank": rank, "label_rank": None, "log_probability": -float(rank)}
+        for name, rank in (("of", 0), ("by", 0), ("to", 20))
+        for at in range(30)
+    ]  # fmt: skip
+    made = pl.DataFrame(rows, schema_overrides={"label_rank": pl.Int64})
+    found = {
+        (row["group"], row["metric"]): row
+        for row in completeness_rows(made, {"of": "bias", "by": "bias", "to": ""}, SMALL)
+    }
+    whole, bias, one = (found[name, "hit"] for name in ("all", "bias", "of"))
+    assert (whole["mean"], whole["n"], whole["relations"]) == (pytest.approx(2 / 3), 90, 3)
+    assert (whole["low"], whole["high"]) == (0.0, 1.0)
+    assert (one["mean"], one["n"], one["high"]) == (1.0, 30, 1.0) and one["low"] == pytest.approx(0.886, abs=1e-3)
+    # All agree, and two relations are few
+    assert (bias["mean"], bias["n"], bias["relations"]) == (1.0, 60, 2) and bias["low"] < one["low"]
+    assert ("all", "released") not in found
+    assert found["of", "log_probability"]["low"] == found["of", "log_probability"]["mean"] == 0
 
 
 def test_the_whole_model_says_what_was_drawn_for_being_known_and_not_the_labels_of_others(run: Path) -> None:

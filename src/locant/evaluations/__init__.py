@@ -38,6 +38,7 @@ from locant.evaluations.kinds import (
     welch,
 )
 from locant.evaluations.outcomes import METRICS, interval, measure, relative_change
+from locant.evaluations.pooled import as_share, pooled_interval
 from locant.evaluations.vocabulary import Words, value_words
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "answer_log_probability",
     "answer_probability",
     "answer_rank",
+    "as_share",
     "by_fact",
     "bystanders",
     "cloze_perplexity",
@@ -75,6 +77,7 @@ __all__ = [
     "measure",
     "otsu",
     "perplexity",
+    "pooled_interval",
     "read_answers",
     "read_cases",
     "reference_score",

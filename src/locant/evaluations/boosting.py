@@ -16,11 +16,11 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binomtest
 from torch import Tensor
 
 from locant.errors import UnknownName
 from locant.evaluations.outcomes import interval
+from locant.evaluations.pooled import as_share
 from locant.types import Interval
 
 AT_ONCE = 64
@@ -226,9 +226,4 @@ def _share(
 ) -> Interval:
     """The share of eligible rows that turned, over their questions."""
     mine = eligible.nonzero()[:, 0].tolist()
-    found = interval(turned[mine].double(), [questions[row] for row in mine], seed=seed)
-    if found.mean not in (0, 1):
-        return found
-    # Resamples of none are none: the bootstrap would be sure of it after a single question
-    wilson = binomtest(round(found.mean * found.n), found.n).proportion_ci(0.95, method="wilson")
-    return Interval(found.mean, float(wilson.low), float(wilson.high), found.n)
+    return as_share(interval(turned[mine].double(), [questions[row] for row in mine], seed=seed))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import torch
 
-from locant.evaluations import interval
+from locant.evaluations import interval, pooled_interval
 from locant.types import Interval
 
 LEAST = 6
@@ -31,6 +31,15 @@ def mean(rows: pl.DataFrame, column: str) -> Interval | None:
     return mean_over(rows, column, "fact")
 
 
+def pooled_mean(rows: pl.DataFrame, column: str, groups: str) -> Interval | None:
+    """As `mean`, with an interval over the groups that a third column names, and over the facts in them."""
+    known = rows.filter(pl.col(column).is_finite())
+    if known.is_empty():
+        return None
+    values = torch.tensor(known[column].to_list(), dtype=torch.float64)
+    return pooled_interval(values, known["fact"].to_list(), known[groups].to_list())
+
+
 def average(rows: pl.DataFrame, column: str) -> float:
     """A plain mean over facts, of numbers that describe and need no interval; NaN if there is none."""
     known = rows.filter(pl.col(column).is_finite()).group_by("fact", maintain_order=True).agg(pl.col(column).mean())
@@ -47,13 +56,26 @@ def difference(
         by: the column that holds `first` and `second`.
         pairs: the columns, `fact` among them, that two values have in common.
     """
+    return mean(_differences(rows, column, by, (first, second), pairs), column)
+
+
+def pooled_difference(
+    rows: pl.DataFrame, column: str, by: str, first: str, second: str, groups: str
+) -> Interval | None:
+    """As `difference` over pairs of one fact, with an interval over groups and over the facts in them."""
+    return pooled_mean(_differences(rows, column, by, (first, second), (groups, "fact")), column, groups)
+
+
+def _differences(
+    rows: pl.DataFrame, column: str, by: str, sides_of: tuple[str, str], pairs: Sequence[str]
+) -> pl.DataFrame:
     known = rows.filter(pl.col(column).is_finite())
     sides = [
         known.filter(pl.col(by) == side).group_by(pairs, maintain_order=True).agg(pl.col(column).mean())
-        for side in (first, second)
+        for side in sides_of
     ]
     joined = sides[0].join(sides[1], on=list(pairs), maintain_order="left")
-    return mean(joined.with_columns(pl.col(column) - pl.col(f"{column}_right")), column)
+    return joined.with_columns(pl.col(column) - pl.col(f"{column}_right"))
 
 
 def side(found: Interval | None, least: int = LEAST) -> int:

@@ -1,4 +1,8 @@
-"""What was found, in the tables that the page shows: means over facts, each with its interval and its n."""
+"""What was found, in the tables that the page shows: means over facts, each with its interval and its n.
+
+Intervals of facts of several relations are over relations and the facts in them; `relations` says how many there are.
+Those of shares are Wilson's where all facts agree.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import torch
 
 from locant.evaluations.circuits import Curve
 from locant.evaluations.outcomes import interval
+from locant.evaluations.pooled import as_share, pooled_interval
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, OTHER, RANDOM, WHOLE
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.knowledge_circuits.shown import SHOWN
@@ -16,6 +21,8 @@ from locant.recipes.rows import Row, as_row
 
 ALL = "all"
 """The name of the group of all relations."""
+SHARES = ("hit", "first", "among", "released", "said", "spilled", "mended")
+"""What is measured as a share: of each fact 0, 1, or between."""
 
 
 def completeness_rows(judged: pl.DataFrame, kinds: Mapping[str, str], plan: Plan) -> Iterator[Row]:
@@ -24,7 +31,7 @@ def completeness_rows(judged: pl.DataFrame, kinds: Mapping[str, str], plan: Plan
     Columns: group (a relation, a kind or ALL), level (relation, kind or all), half, circuit, edges (mean); metric:
     `hit` (the answer's first token among the k most likely), `first` (the most likely), `among` (the most likely of
     the relation's answers), `released` (the label that the released code takes for right among the k most likely),
-    `log_probability`; mean, low, high, n. Random circuits count with their mean over draws.
+    `log_probability`; mean, low, high, n, relations. Random circuits count with their mean over draws.
     """
     at_share = judged.filter((pl.col("share") == plan.share) | pl.col("circuit").is_in([WHOLE, NOTHING]))
     scored = at_share.with_columns(
@@ -48,7 +55,7 @@ def completeness_rows(judged: pl.DataFrame, kinds: Mapping[str, str], plan: Plan
                         **about,
                         "edges": own["edges"].mean(),
                         "metric": metric,
-                        **_mean(values, metric, plan.seed),
+                        **_mean(values, metric, metric, plan.seed),
                     }
 
 
@@ -61,9 +68,11 @@ def _levels(table: pl.DataFrame) -> Iterator[tuple[str, Iterator[tuple[tuple[obj
         yield level, iter(there.partition_by(by, as_dict=True, maintain_order=True).items())
 
 
-def _mean(own: pl.DataFrame, metric: str, seed: int) -> Row:
-    values = torch.tensor(own[metric].to_list(), dtype=torch.float64)
-    return as_row(interval(values, [f"{one}" for one in own["query"]], seed=seed))
+def _mean(own: pl.DataFrame, column: str, measure: str, seed: int) -> Row:
+    """A column's mean over queries, each a fact of its relation; `measure` is what the column holds."""
+    values = torch.tensor(own[column].to_list(), dtype=torch.float64)
+    found = pooled_interval(values, own["query"].to_list(), own["relation"].to_list(), seed=seed)
+    return as_row(as_share(found) if measure in SHARES else found) | {"relations": found.groups}
 
 
 def faithfulness_rows(judged: pl.DataFrame, plan: Plan) -> Iterator[Row]:
@@ -110,42 +119,44 @@ def agreement_rows(compared: pl.DataFrame, plan: Plan) -> Iterator[Row]:
 def stream_means(read: pl.DataFrame, plan: Plan) -> Iterator[Row]:
     """Of each relation and point of the stream, where answers and subjects stand.
 
-    Columns: relation, point, step, of (answer or subject), measure (rank, probability), mean, low, high, n.
+    Columns: relation, point, step, of (answer or subject), measure (rank, probability), mean, low, high, n,
+    relations.
     """
     for (relation, step, point, of), own in read.group_by("relation", "step", "point", "of", maintain_order=True):
         for measure in ("rank", "probability"):
             about: Row = {"relation": relation, "point": point, "step": step, "of": of, "measure": measure}
-            yield about | _mean(own, measure, plan.seed)
+            yield about | _mean(own, measure, measure, plan.seed)
 
 
 def edit_rows(edited: pl.DataFrame, plan: Plan) -> Iterator[Row]:
     """Of each edit what it makes of circuits and answers; see `compare_edits`.
 
-    Columns: edit, what, place (a step of the stream, or null), mean, low, high, n.
+    Columns: edit, what, place (a step of the stream, or null), mean, low, high, n, relations.
     """
     if not len(edited):
         return
     for (name, what, place), own in edited.group_by("edit", "what", "place", maintain_order=True):
-        yield {"edit": name, "what": what, "place": place, **_mean(own, "value", plan.seed)}
+        yield {"edit": name, "what": what, "place": place, **_mean(own, "value", str(what), plan.seed)}
 
 
 def wrong_rows(followed: pl.DataFrame, plan: Plan) -> Iterator[Row]:
     """Of facts said wrong and of facts said right, what `follow` found: means over queries.
 
-    Columns: kind, of, what, place (a step of the stream; null for heads), mean, low, high, n; for heads what is there
-    afterwards, and as `change` what it is more than before, with change_low and change_high.
+    Columns: kind, of, what, place (a step of the stream; null for heads), mean, low, high, n, relations; for heads
+    what is there afterwards, and as `change` what it is more than before, with change_low and change_high.
     """
     if not len(followed):
         return
     streams = followed.filter(pl.col("before").is_null())
     for (kind, of, what, place), own in streams.group_by("kind", "of", "what", "place", maintain_order=True):
-        yield {"kind": kind, "of": of, "what": what, "place": place, **_mean(own, "after", plan.seed), **_NO_CHANGE}
+        about: Row = {"kind": kind, "of": of, "what": what, "place": place}
+        yield about | _mean(own, "after", str(what), plan.seed) | _NO_CHANGE
     heads = followed.filter(pl.col("before").is_not_null()).with_columns(change=pl.col("after") - pl.col("before"))
     for (kind, of, what), own in heads.group_by("kind", "of", "what", maintain_order=True):
-        change = _mean(own, "change", plan.seed)
+        change = _mean(own, "change", "change", plan.seed)
         yield {
             **{"kind": kind, "of": of, "what": what, "place": None},
-            **_mean(own, "after", plan.seed),
+            **_mean(own, "after", str(what), plan.seed),
             **{"change": change["mean"], "change_low": change["low"], "change_high": change["high"]},
         }
 
@@ -157,7 +168,7 @@ def shown_rows(shown: pl.DataFrame, plan: Plan) -> Iterator[Row]:
     """What demonstrations do, and what is left of it without the heads that they bring.
 
     Columns: relation (or ALL), level, set, heads (how many are cut, the mean over relations), measure (probability,
-    and `lost`: P with all heads - P without these, the mean over random draws), mean, low, high, n.
+    and `lost`: P with all heads - P without these, the mean over random draws), mean, low, high, n, relations.
     """
     if not len(shown):
         return
@@ -171,15 +182,16 @@ def shown_rows(shown: pl.DataFrame, plan: Plan) -> Iterator[Row]:
     joined = means.join(whole, on=["relation", "query"], how="left").with_columns(
         lost=pl.col("whole") - pl.col("probability")
     )
-    for relations, some in ((True, joined), (False, joined.with_columns(relation=pl.lit(ALL)))):
-        for (relation, name), own in some.group_by("relation", "set", maintain_order=True):
+    for level, group in (("relation", pl.col("relation")), ("all", pl.lit(ALL))):
+        grouped = joined.with_columns(group=group).group_by("group", "set", maintain_order=True)
+        for (relation, name), own in grouped:
             for measure in ("probability", "lost"):
                 values = own.drop_nulls(measure)
                 if len(values):
-                    about: Row = {"relation": relation, "level": "relation" if relations else "all", "set": name}
+                    about: Row = {"relation": relation, "level": level, "set": name}
                     yield {
                         **about,
                         "heads": own["count"].mean(),
                         "measure": measure,
-                        **_mean(values, measure, plan.seed),
+                        **_mean(values, measure, measure, plan.seed),
                     }

@@ -9,10 +9,10 @@ import polars as pl
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, COMPLEMENT, NOTHING, OTHER, RANDOM, WHOLE
 from locant.reports.answers import NO, PARTLY, UNMEASURED, UNSHOWN, YES, Answer
 from locant.reports.blocks import Block, Section, absent, caption, details, grid, legend, panels, plot
-from locant.reports.knowledge_circuits.means import gap_of, n_of, shown, sure, tally
+from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, n_of, shown, sure, tally
 from locant.reports.knowledge_circuits.names import CIRCUITS, MARKS, metric_of, part_of, relation_of
 from locant.reports.knowledge_circuits.run import ALL, Run
-from locant.reports.means import difference, in_order, side, values
+from locant.reports.means import in_order, pooled_difference, side, values
 from locant.reports.numbers import count, portion, share
 from locant.reports.rows import Dot, dots
 from locant.reports.text import upper
@@ -35,7 +35,7 @@ def enough(run: Run, relation: str | None = None) -> Interval | None:
     """Hit@k of circuits above the claimed part of the model's, of the same test facts."""
     rows = run.tried if relation is None else run.tried.filter(pl.col("relation") == relation)
     wanted = pl.when(pl.col("circuit") == WHOLE).then(ENOUGH * pl.col("hit")).otherwise(pl.col("hit"))
-    return difference(rows.with_columns(hit=wanted), "hit", "circuit", CIRCUIT, WHOLE, pairs=("fact",))
+    return pooled_difference(rows.with_columns(hit=wanted), "hit", "circuit", CIRCUIT, WHOLE, "relation")
 
 
 def answer(run: Run) -> Answer:
@@ -123,7 +123,7 @@ def _said(run: Run) -> str:
         f"Shares of facts whose answer’s first token is among the first {run.k} (left) or the first (right) where "
         "only some edges are kept; over all others, what the same model computes for another subject is brought "
         f"({run.settings.get('ablation', 'ablation')}). Circuits are found on validation facts; no fact is in both "
-        "halves. Means over facts with 95% bootstrap intervals, given the circuits. Controls: random circuits with "
+        f"halves. Means over facts, given the circuits; {INTERVALS}. Controls: random circuits with "
         f"as many edges into the same layers, joined from input to output{draws}; another relation’s circuit; all "
         "edges but the circuit’s; no edge. The model knows all these facts by their choice (see the settings), so it "
         f"is near the top by itself. Released labels: a test fact counts as right by the label of a validation fact, "
@@ -138,10 +138,10 @@ def _table(run: Run, metric: str, columns: Sequence[tuple[str, str]]) -> str:
     for level, group in rows:
         cells = [run.complete(what, metric, group, level, half) for half, what in columns]
         if any(cells):
-            n = next(one.n for one in reversed(cells) if one is not None)
+            n = next(one for one in reversed(cells) if one is not None)
             kind = run.kinds.get(group, "") if level == "relation" else ""
             name = {"kind": f"{group}: all", ALL: "all"}.get(level, relation_of(group))
-            table.append((name, kind, _edges(run, level, group), *map(shown, cells), count(n)))
+            table.append((name, kind, _edges(run, level, group), *map(shown, cells), how_many(n)))
     head = [f"{half}: {_KEPT[what]}" if what == WHOLE else _KEPT[what] for half, what in columns]
     return f'<div class="wide">{grid(("relation", "kind", "edges", *head, "n"), table, 2)}</div>'
 

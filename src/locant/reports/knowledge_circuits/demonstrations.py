@@ -10,11 +10,11 @@ from locant.recipes.knowledge_circuits.means import ALL
 from locant.recipes.knowledge_circuits.shown import NEW, RANDOM, SHOWN, ZERO_SHOT
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
-from locant.reports.knowledge_circuits.means import gap_of, n_of, shown, sure
+from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, n_of, shown, sure
 from locant.reports.knowledge_circuits.names import relation_of
 from locant.reports.knowledge_circuits.run import Run, interval_in
-from locant.reports.means import difference, side, values
-from locant.reports.numbers import count, points, portion
+from locant.reports.means import pooled_difference, side, values
+from locant.reports.numbers import points, portion
 from locant.reports.rows import Dot, dots
 from locant.types import Interval
 
@@ -40,7 +40,7 @@ def _row(run: Run, name: str, measure: str, relation: str) -> pl.DataFrame:
 def gap(run: Run, one: str, other: str, relation: str = ALL) -> Interval | None:
     """How much higher P(answer) is in one condition than in another, of the same facts."""
     rows = run["shown"] if relation == ALL else run.of("shown", relation=relation)
-    return difference(rows, "probability", "set", one, other, pairs=("fact",))
+    return pooled_difference(rows, "probability", "set", one, other, "relation")
 
 
 def answer(run: Run) -> Answer:
@@ -81,18 +81,18 @@ def _block(run: Run) -> Block:
         "Mean probability of the answer’s first token of test facts: asked alone, after one solved example of the "
         "relation, after it with heads cut. New heads are in the circuit of facts after a demonstration (against "
         "another relation’s demonstration) and not in that of the same facts asked alone (against another subject); "
-        "they are found on validation facts, and cut from all they feed. Means over facts with 95% bootstrap "
-        "intervals; n in the table. Control: as many heads of the same layers that are not new, at random; there are "
-        "fewer where a layer has not as many, and more alike then."
+        "they are found on validation facts, and cut from all they feed. Means over facts; "
+        f"{INTERVALS}; n in the table. Control: as many heads of the same layers that are not new, at random; there "
+        "are fewer where a layer has not as many, and more alike then."
     )
     table = []
     for relation in relations:
         cells = [probability_of(run, name, relation) for name in SETS]
-        n = next((one.n for one in reversed(cells) if one is not None), 0)
+        n = how_many(next((one for one in reversed(cells) if one is not None), None))
         more = gap(run, RANDOM, NEW, relation)
         cut = _row(run, NEW, "probability", relation)["heads"].mean()
         heads = f"{cut:.1f}" if isinstance(cut, float) else "–"
-        table.append((_name(relation), *map(shown, cells), shown(more, points), heads, count(n)))
+        table.append((_name(relation), *map(shown, cells), shown(more, points), heads, n))
     head = ("relation", *(label for label, _, _ in SETS.values()), "lost more by the new", "heads cut", "n")
     figure = dots(marks, "P(answer)", portion, (0.0, 1.0))
     return Block(_heading(run), body + caption(said) + as_table(head, table), {"shown-dots": figure})

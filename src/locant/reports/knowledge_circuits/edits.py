@@ -10,11 +10,11 @@ import plotly.graph_objects as go
 from locant.recipes.knowledge_circuits.edited import UNEDITED
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, panels, plot
-from locant.reports.knowledge_circuits.means import gap_of, less, n_of, shown
+from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, less, n_of, shown
 from locant.reports.knowledge_circuits.names import edit_of
 from locant.reports.knowledge_circuits.run import Run, interval_in
 from locant.reports.lines import Line, sweep
-from locant.reports.means import difference, side, spread, values
+from locant.reports.means import pooled_difference, side, spread, values
 from locant.reports.numbers import count, portion, share
 from locant.reports.rows import Dot, dots
 from locant.reports.text import plotly
@@ -48,7 +48,7 @@ def found(run: Run, edit: str, what: str) -> Interval | None:
 def beyond(run: Run, edit: str, what: str = "edges") -> Interval | None:
     """What stays of circuits more than random ones would have in common, of the same facts."""
     rows = run.of("edited", edit=edit)
-    return difference(rows, "value", "what", what, f"{what}_expected", pairs=("fact",))
+    return pooled_difference(rows, "value", "what", what, f"{what}_expected", "relation")
 
 
 def answers(run: Run) -> list[Answer]:
@@ -121,16 +121,16 @@ def _block(run: Run) -> Block:
         "Facts edited one at a time to their counterfactual’s object by ROME and by FT\u2011M in single layers. "
         "Said: the new object is the model’s first choice; of other facts of the relation, only those count that did "
         "not say it before. What stays: of the edges (nodes) that the fact’s circuit has before or after, those that "
-        "both have; both circuits are of the run’s share and of the same two prompts. Means over facts with 95% "
-        "bootstrap intervals; n in the table. Controls: random circuits like these, and the unedited model in the "
+        "both have; both circuits are of the run’s share and of the same two prompts. Means over facts; "
+        f"{INTERVALS}; n in the table. Controls: random circuits like these, and the unedited model in the "
         "ranks, which are means on a logarithmic scale, without their intervals."
     )
     measured = ("said", "spilled", "nodes", "nodes_expected", "edges", "edges_expected")
     table = []
     for name in names(run):
         cells = [found(run, name, what) for what in measured]
-        n = next((one.n for one in cells if one is not None), 0)
-        table.append((edit_of(name), *map(shown, cells), *_last_rank(run, name), count(n)))
+        n = how_many(next((one for one in cells if one is not None), None))
+        table.append((edit_of(name), *map(shown, cells), *_last_rank(run, name), n))
     head = ("edit", "said", "spilled", "nodes stay", "random", "edges stay", "random", "first after",
             "rank at the end", "n")  # fmt: skip
     return Block(_heading(run), body + caption(said) + as_table(head, table), figures)

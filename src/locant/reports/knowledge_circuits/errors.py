@@ -10,11 +10,11 @@ import polars as pl
 from locant.recipes.knowledge_circuits.wrong import BLAMED, RANDOM, RIGHT, WRONG
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, panels, plot
-from locant.reports.knowledge_circuits.means import gap_of, n_of, shown, sure
+from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, n_of, shown, sure
 from locant.reports.knowledge_circuits.run import Run, interval_in
 from locant.reports.lines import Line, sweep
-from locant.reports.means import difference, side, spread
-from locant.reports.numbers import count, decimal, portion, probability
+from locant.reports.means import pooled_difference, side, spread
+from locant.reports.numbers import decimal, portion, probability
 from locant.reports.rows import Dot, dots
 from locant.reports.text import plotly
 from locant.types import Interval
@@ -36,7 +36,7 @@ def of_heads(run: Run, kind: str, head: str, what: str = "mended") -> Interval |
 def gap(run: Run, kind: str, what: str = "mended") -> Interval | None:
     """How much more cutting the head to blame does than cutting others of its layer, of the same queries."""
     rows = run.of("wrong", kind=kind, what=what).filter(pl.col("before").is_not_null())
-    return difference(rows, "after", "of", BLAMED, RANDOM, pairs=("fact",))
+    return pooled_difference(rows, "after", "of", BLAMED, RANDOM, "relation")
 
 
 def answer(run: Run) -> Answer:
@@ -99,8 +99,9 @@ def _block(run: Run) -> Block:
         "Queries that the model gets wrong and as many of the same relations that it gets right. Said instead: the "
         "token that is most probable in the answer’s stead; where the model is right, its second choice. Read after "
         "every layer as if the model ended there. The head that says it most raises it most above the answer; it is "
-        "cut from all it feeds, bringing what it does for another subject. Means over queries with 95% bootstrap "
-        "intervals; n in the table. Controls: the other heads of its layer, each cut alone, and queries got right."
+        "cut from all it feeds, bringing what it does for another subject. Means over queries, each of a fact "
+        f"of its own; {INTERVALS}; n in the table. Controls: the other heads of its layer, each cut alone, and "
+        "queries got right."
     )
     return Block(_heading(run), body + caption(said) + as_table(_HEAD, list(_rows(run)), 3), figures)
 
@@ -135,11 +136,11 @@ def _rows(run: Run) -> Iterator[tuple[str, ...]]:
             for place, found in _curve(run, kind, of, "probability"):
                 rank = ranks.get(place)
                 cell = f"{rank.mean + 1:,.1f}\u00a0[{rank.low + 1:,.1f},\u00a0{rank.high + 1:,.1f}]" if rank else "–"
-                yield title, label, run.point(place), cell, portion(found), "–", "–", count(found.n)
+                yield title, label, run.point(place), cell, portion(found), "–", "–", how_many(found)
         for head, (label, _, _) in _HEADS.items():
             above, margin = of_heads(run, kind, head), of_heads(run, kind, head, "margin")
             if above is not None:
-                yield title, label, "the end", "–", "–", portion(above), shown(margin, decimal), count(above.n)
+                yield title, label, "the end", "–", "–", portion(above), shown(margin, decimal), how_many(above)
 
 
 def overtaken(run: Run) -> str | None:

@@ -18,7 +18,7 @@ UNITS = (
     ("shared (Hit)", "of the other circuit’s edges or nodes, those in this circuit"),
     ("Jaccard index", "of what either circuit has, the part that both have; 0 to 100%"),
     ("points", "percentage points: a difference of two shares, paired over facts"),
-    ("[low, high]", "95% bootstrap interval of the mean, over facts, relations or queries as is said"),
+    ("[low, high]", "95% interval of the mean, over facts, relations or queries as is said; bootstrap, or Wilson’s"),
 )
 CONTROLS = (
     ("Random circuits", "as many edges into the same layers, joined from input to output"),

@@ -8,6 +8,11 @@ from locant.reports.means import LEAST, doubt, side
 from locant.reports.numbers import count, points, portion
 from locant.types import Interval
 
+INTERVALS = (
+    "95% intervals: a bootstrap over facts; of several relations over relations, then over the facts in them; "
+    "Wilson’s of a share where all agree"
+)
+
 
 def shown(found: Interval | None, said: Callable[[Interval], str] = portion) -> str:
     """A cell of a table; a dash where nothing was measured."""
@@ -23,8 +28,15 @@ def gap_of(found: Interval | None, unit: str = "fact") -> str:
 
 
 def n_of(found: Interval, unit: str = "fact") -> str:
-    """How many a mean is over: `n = 100 facts`."""
-    return f"n = {_some(found.n, unit)}"
+    """How many a mean is over: `n = 100 facts`, or `n = 100 facts of 4 relations`."""
+    return f"n = {_some(found.n, unit)}" + (f" of {_some(found.groups, 'relation')}" if found.groups > 1 else "")
+
+
+def how_many(found: Interval | None) -> str:
+    """The same as a cell of a table: `100`, or `100 in 4 relations`."""
+    if found is None:
+        return "0"
+    return count(found.n) + (f" in {_some(found.groups, 'relation')}" if found.groups > 1 else "")
 
 
 def less(found: Interval | None, bar: float) -> Interval | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import polars as pl
 
 from locant.recipes.knowledge_circuits.judged import NOTHING, WHOLE
 from locant.reports.knowledge_circuits.graphs import circuits_of
-from locant.reports.means import difference, mean_over, number, spread, values
+from locant.reports.means import mean_over, number, pooled_difference, spread, values
 from locant.reports.runs import REAL, TEXT, TRUTH, FinishedRun, finished, tables_of
 from locant.reports.runs import WHOLE as COUNT
 from locant.selections.circuits import Circuit
@@ -20,6 +20,7 @@ from locant.types import Interval
 RECIPE = "knowledge-circuits"
 ALL = "all"
 _MEAN = {"mean": REAL, "low": REAL, "high": REAL, "n": COUNT}
+_POOLED = {**_MEAN, "relations": COUNT}
 _SHARED = {"measure": TEXT, "observed": REAL, "expected": REAL, "low": REAL, "high": REAL, "p": REAL}
 _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "relations": {"relation": TEXT, "kind": TEXT, "validation": COUNT, "test": COUNT, "objects": COUNT,
@@ -28,7 +29,7 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "judged": {"relation": TEXT, "half": TEXT, "circuit": TEXT, "share": REAL, "query": TEXT, "rank": COUNT,
                "candidate_rank": COUNT},
     "completeness": {"group": TEXT, "level": TEXT, "half": TEXT, "circuit": TEXT, "edges": REAL, "metric": TEXT,
-                     **_MEAN},
+                     **_POOLED},
     "faithfulness": {"relation": TEXT, "half": TEXT, "circuit": TEXT, "what": TEXT, "share": REAL, "edges": REAL,
                      **_MEAN},
     "agreement": {"method": TEXT, "measure": TEXT, **_MEAN},
@@ -41,13 +42,14 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "heads": {"relation": TEXT, "head": TEXT, "layer": COUNT, "role": TEXT, "confirmed": TRUTH,
               "in_circuit": TRUTH, "measure": TEXT, **_MEAN},
     "edited": {"relation": TEXT, "query": TEXT, "edit": TEXT, "what": TEXT, "place": COUNT, "value": REAL},
-    "edits": {"edit": TEXT, "what": TEXT, "place": COUNT, **_MEAN},
+    "edits": {"edit": TEXT, "what": TEXT, "place": COUNT, **_POOLED},
     "wrong": {"kind": TEXT, "relation": TEXT, "query": TEXT, "of": TEXT, "what": TEXT, "place": COUNT,
               "before": REAL, "after": REAL},
-    "errors": {"kind": TEXT, "of": TEXT, "what": TEXT, "place": COUNT, **_MEAN, "change": REAL,
+    "errors": {"kind": TEXT, "of": TEXT, "what": TEXT, "place": COUNT, **_POOLED, "change": REAL,
                "change_low": REAL, "change_high": REAL},
     "shown": {"relation": TEXT, "set": TEXT, "draw": COUNT, "heads": TEXT, "query": TEXT, "probability": REAL},
-    "demonstrations": {"relation": TEXT, "level": TEXT, "set": TEXT, "heads": REAL, "measure": TEXT, **_MEAN},
+    "demonstrations": {"relation": TEXT, "level": TEXT, "set": TEXT, "heads": REAL, "measure": TEXT,
+                       **_POOLED},
     "hops": {"first": TEXT, "second": TEXT, "facts": COUNT, "of": TEXT, **_SHARED},
 }  # fmt: skip
 TABLES = {name: pl.DataFrame(schema=columns) for name, columns in _COLUMNS.items()}
@@ -134,14 +136,15 @@ class Run(FinishedRun):
     def gap(self, metric: str, one: str, other: str, relation: str | None = None) -> Interval | None:
         """How much higher a metric is in one circuit than in another, of the same test facts."""
         rows = self.tried if relation is None else self.tried.filter(pl.col("relation") == relation)
-        return difference(rows, metric, "circuit", one, other, pairs=("fact",))
+        return pooled_difference(rows, metric, "circuit", one, other, "relation")
 
 
 def interval_in(rows: pl.DataFrame) -> Interval | None:
     """The mean of the first row; None if there is none."""
     if rows.is_empty():
         return None
-    found = spread(rows.row(0, named=True), "mean")
+    row = rows.row(0, named=True)
+    found = replace(spread(row, "mean"), groups=row.get("relations", 1))
     return found if math.isfinite(found.mean) else None
 
 

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 import plotly.graph_objects as go
 import polars as pl
 
+from locant.evaluations import as_share
 from locant.recipes.knowledge_circuits.streams import ANSWER, SUBJECT
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, panels, plot
-from locant.reports.knowledge_circuits.means import less, n_of, shown
+from locant.reports.knowledge_circuits.means import INTERVALS, how_many, less, n_of, shown
 from locant.reports.knowledge_circuits.names import relation_of
 from locant.reports.knowledge_circuits.run import ALL, Run
 from locant.reports.lines import Line, sweep
-from locant.reports.means import mean, side, spread
+from locant.reports.means import pooled_mean, side, spread
 from locant.reports.numbers import count, portion, probability
 from locant.reports.text import plotly
 from locant.types import Interval
@@ -43,8 +44,12 @@ def settled(run: Run) -> pl.DataFrame:
 
 def by_middle(run: Run) -> Interval | None:
     """The share of test facts whose answer is first for good by the middle of the stream."""
-    rows = settled(run)
-    return mean(rows.with_columns(there=(pl.col("since") <= 0.5).cast(pl.Float64)), "there")
+    return _share(settled(run), pl.col("since") <= 0.5)
+
+
+def _share(rows: pl.DataFrame, there: pl.Expr) -> Interval | None:
+    found = pooled_mean(rows.with_columns(there=there.cast(pl.Float64)), "there", "relation")
+    return None if found is None else as_share(found)
 
 
 def answer(run: Run) -> Answer:
@@ -52,8 +57,7 @@ def answer(run: Run) -> Answer:
     found = by_middle(run)
     if found is None:
         return Answer(QUESTION, UNMEASURED, "No streams were read.")
-    rows = settled(run)
-    late = mean(rows.with_columns(late=((pl.col("since") > 0.5) & (pl.col("since") <= 1)).cast(pl.Float64)), "late")
+    late = _share(settled(run), (pl.col("since") > 0.5) & (pl.col("since") <= 1))
     text = (
         f"In {portion(found)} of test facts the answer is first after half of the stream and stays so; in "
         f"{shown(late)} it comes to be first later ({n_of(found)})."
@@ -66,7 +70,7 @@ def answer(run: Run) -> Answer:
 
 def _last(run: Run, of: str) -> Interval | None:
     rows = run.of("streams", of=of)
-    return mean(rows.filter(pl.col("step") == pl.col("step").max()), "probability")
+    return pooled_mean(rows.filter(pl.col("step") == pl.col("step").max()), "probability", "relation")
 
 
 def sections(run: Run) -> Iterator[Section]:
@@ -92,7 +96,7 @@ def curve_of(run: Run, relation: str | None, of: str, measure: str) -> Curve:
         return [
             (str(point), found)
             for (_, point), own in sorted(rows.items())
-            if (found := mean(own, measure)) is not None
+            if (found := pooled_mean(own, measure, "relation")) is not None
         ]
     own = run.of("stream", relation=relation, of=of, measure=measure).sort("step")
     return [(row["point"], spread(row, "mean")) for row in own.iter_rows(named=True)]
@@ -107,11 +111,11 @@ def _block(run: Run, relation: str | None) -> Block:
         uid = f"stream-{what}-{key}"
         figures[uid] = _figure({of: curves[of, what] for of in COLOURS}, what)
         parts.append((title, plot(uid, f"{title}, by layer; the table has the numbers")))
-    n = next((one.n for curve in curves.values() for _, one in curve), 0)
+    n = how_many(next((one for curve in curves.values() for _, one in curve), None))
     said = (
         "The residual stream where the answer is predicted, read as if the model ended there, after every layer’s "
         "heads (a) and MLP (m). Orange: the answer’s first token. Blue, beside it: the token of the subject that "
-        f"stands highest. Means over {count(n)} test facts, bands: 95% bootstrap intervals over them; mean ranks "
+        f"stands highest. Means over test facts ({n}); bands: {INTERVALS}. Mean ranks "
         "are drawn on a logarithmic scale, and a few facts with a high rank weigh much in them. No control but the "
         "subject: the reading is the model’s own last norm and unembedding, which need not fit earlier layers."
     )
@@ -162,7 +166,7 @@ def _table(curves: dict[tuple[str, str], Curve]) -> str:
         (
             point.removeprefix("after "),
             *(_cell(what, curves[of, what][at][1]) if at < len(curves[of, what]) else "–" for of, what in names),
-            count(curves[names[0]][at][1].n),
+            how_many(curves[names[0]][at][1]),
         )
         for at, point in enumerate(points)
     ]
