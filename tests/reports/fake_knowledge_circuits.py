@@ -248,7 +248,8 @@ class _Made:
                         "answer_removed",
                     ):
                         yield {"relation": name, "head": f"a{layer}.h{head}", "layer": layer, "role": role,
-                               "confirmed": self.truth.confirmed and layer == 0, "in_circuit": head == 0,
+                               "confirmed": self.truth.confirmed and layer == 0,
+                               "by_chance": 0.25 * (role != "none"), "in_circuit": head == 0,
                                "measure": measure, "mean": 0.4, "low": 0.3, "high": 0.5, "n": 12}  # fmt: skip
 
     def edited(self) -> Iterator[Row]:

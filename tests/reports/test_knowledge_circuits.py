@@ -353,6 +353,14 @@ def test_heads_have_roles_if_removal_confirms_a_mover_and_a_relation_head(tmp_pa
     assert ("No head has a role" in headings(page_of(run))) == ("mover" not in roles[0])
 
 
+def test_roles_confirmed_stand_beside_how_many_would_be_by_chance(tmp_path):
+    run = made(tmp_path, only=("heads",), roles=(("mover", "relation"), ("none", "mover")))
+    assert (
+        "3 of 6 movers (by chance 1.5), 3 of 3 relation heads (by chance 0.8) are confirmed"
+        in answer(run, "roles")[1]
+    )
+
+
 def test_heads_are_marked_by_role_and_confirmation(page):
     signs = [attrs for tag, attrs in Elements(page.partition('class="signs"')[2]).found if attrs.get("role") == "img"]
     mover = next(one for one in signs if "capital: mover" in (one["aria-label"] or ""))

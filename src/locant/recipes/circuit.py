@@ -258,7 +258,7 @@ def _readings(lm: LanguageModel, query: Query, circuit: Circuit, seed: int) -> t
                 node,
                 role=role,
                 confirmed=confirmed,
-                subject=float(looks.subject[0][place]) if looks and place else None,
+                subject=_told(looks.subject[0][place]) if looks and place else None,
                 relation=float(looks.relation[0][place]) if looks and place else None,
                 tokens=tuple(lm.text_of([token]) for token in read.top[at].tolist()) if at else (),
                 rank=int(read.rank[at][0]) + 1 if at else None,
@@ -277,6 +277,11 @@ def _ends(lm: LanguageModel, query: Query, graph: Graph) -> tuple[list[str], Sit
     position = torch.tensor(list(ends.values()), device=lm.device)
     nothing = torch.zeros_like(position)
     return list(ends), replace(sites, sequence=nothing, position=position, target=nothing, query=nothing)
+
+
+def _told(mass: torch.Tensor) -> float | None:
+    """Attention, where it can be told from what is left at the first token."""
+    return float(mass) if mass.isfinite() else None
 
 
 def _roles(lm: LanguageModel, query: Query, graph: Graph, seed: int) -> dict[tuple[int, int], tuple[str, bool]]:

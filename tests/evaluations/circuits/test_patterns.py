@@ -40,10 +40,19 @@ def test_masses_are_sums_over_the_parts_of_a_prompt() -> None:
     torch.testing.assert_close(found.subject[0], weights[0, :, :, 1] + weights[0, :, :, 2])
     torch.testing.assert_close(found.relation[0], weights[0, :, :, 3])
     torch.testing.assert_close(found.first[0], weights[0, :, :, 0])
-    torch.testing.assert_close(found.subject[1], weights[1, :, :, 0])
-    assert not found.first[1].any()
+    torch.testing.assert_close(found.relation[1], weights[1, :, :, 1:].sum(dim=-1))
     total = found.subject + found.relation + found.first
-    torch.testing.assert_close(total, torch.ones_like(total))
+    torch.testing.assert_close(total[[0, 2]], torch.ones_like(total[[0, 2]]))
+
+
+def test_what_is_left_at_the_first_token_is_not_taken_for_seeing_a_subject_that_begins_there() -> None:
+    lm = attended("llama")
+    two = locant.query("w5 w6 w7 w8", "w8", subject="w5 w6", uid="two")
+    patterns = answer_patterns(lm, [two, QUERIES[1]])
+    found, weights = masses(lm, patterns), patterns.weights
+    torch.testing.assert_close(found.subject[0], weights[0, :, :, 1])
+    assert found.subject[1].isnan().all()
+    torch.testing.assert_close(found.first, weights[..., 0])
 
 
 def test_models_that_read_both_ways_and_empty_lists_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 import torch
@@ -160,6 +161,36 @@ def test_what_the_rest_of_the_layer_says_as_well_is_nobodys_role() -> None:
 )
 def test_a_role_is_confirmed_by_where_the_probability_goes(means: dict[str, float], confirmed: bool) -> None:
     assert head_roles(made(**means)).confirmed.tolist() == [[False, confirmed, False]]
+
+
+def test_prompts_that_begin_with_a_subject_of_one_token_tell_nothing_of_who_sees_it() -> None:
+    measures = made(**MOVER)
+    measures.values["subject_mass"][:2] = torch.nan
+    found = head_roles(measures)
+    assert found.roles == (("none", "mover", "none"),)
+    seen = found.estimates["subject_mass"]
+    assert (float(seen.mean[0, 1]), seen.n, found.estimates["answer_lift"].n) == (pytest.approx(0.66), 1, 2)
+    measures.values["subject_mass"][:] = torch.nan
+    found = head_roles(measures)
+    assert found.roles == (("none",) * 3,)
+    assert found.estimates["subject_mass"].mean.isnan().all() and found.estimates["subject_mass"].n == 0
+
+
+def test_by_chance_roles_would_be_confirmed_as_often_as_when_shuffled_within_their_layers() -> None:
+    effects = {"answer_swapped": -1.0, "others_removed": 0.3, "elsewhere_removed": 0.1}
+    measures = made(**MOVER, **effects)
+    four = {name: torch.cat([each, each[:, :, :1]], dim=2) for name, each in measures.values.items()}
+    for name, value in (effects | MOVER).items():
+        four[name][:, 0, 2] = value * (name in effects)  # it does what a mover does, and has no role
+        four[name][:, 0, 3] = value * (name in MOVER)  # it has the role alone
+    found = head_roles(replace(measures, values=four))
+    assert found.roles == (("none", "mover", "none", "mover"),)
+    assert found.confirmed.tolist() == [[False, True, False, False]]
+    orders = list(permutations(["none", "mover", "none", "mover"]))
+    does = [False, True, True, False]
+    confirmed = [sum(role == "mover" and did for role, did in zip(order, does, strict=True)) for order in orders]
+    assert float(found.by_chance.sum()) == pytest.approx(sum(confirmed) / len(orders)) == 1.0
+    assert found.by_chance.tolist() == [[0, 0.5, 0, 0.5]]
 
 
 def test_excess_is_over_the_median_of_the_other_heads_of_the_layer() -> None:

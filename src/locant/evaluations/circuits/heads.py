@@ -30,7 +30,7 @@ from locant.models.graph import Graph
 from locant.types import Provenance, Query, Setting
 
 MEASURES: dict[str, str] = {
-    "subject_mass": "attention to the subject's tokens",
+    "subject_mass": "attention to the subject's tokens, but the prompt's first",
     "relation_mass": "attention to the prompt's other tokens, but the first",
     "first_mass": "attention to the first token",
     "answer_lift": "logits added to the answer, above those added to the relation's other answers",
@@ -57,7 +57,7 @@ class HeadMeasures:
     """Measures of all heads on the queries of a relation.
 
     Attributes:
-        values: by the names in `MEASURES`.
+        values: by the names in `MEASURES`; `subject_mass` is NaN where the subject is the first token alone.
         whole: of the three lifts those of the whole model, which nodes' sum to.
         answers: ids that the relation's answers begin with.
     """

@@ -39,11 +39,13 @@ class Patterns:
 class Masses:
     """How much of its attention a head pays to parts of a prompt; the three add up to 1.
 
+    At the first token heads leave attention that they have no use for (Xiao et al. 2023, arXiv:2309.17453): what
+    they pay to it does not tell that they see what stands there.
+
     Attributes:
-        subject: to the subject's tokens.
+        subject: to the subject's tokens but the prompt's first; NaN where the subject has no other.
         relation: to all others but the first.
-        first: to the first token, where heads leave attention that they have no use for; nothing where the subject
-            begins there, and what the head sees in the subject cannot be told from what it leaves.
+        first: to the first token, the subject's or not.
     """
 
     subject: Float[Tensor, "query layer head"]
@@ -85,19 +87,20 @@ def whole_pattern(lm: LanguageModel, query: Query) -> Float[Tensor, "layer head 
 
 
 def masses(lm: LanguageModel, patterns: Patterns) -> Masses:
-    """Add attention up over the subject's tokens, over the first token, and over all others.
+    """Add attention up over the first token, over the subject's others, and over all others.
 
     Raises:
         BadQuery: a fact names no subject, or its prompt does not hold it.
     """
     weights = patterns.weights
-    subject, first = (torch.zeros(len(weights), weights.shape[-1], dtype=weights.dtype) for _ in range(2))
+    subject = torch.zeros(len(weights), weights.shape[-1], dtype=weights.dtype)
     for index, query in enumerate(patterns.queries):
-        places = lm.subject_positions(query)
-        subject[index, list(places)] = 1
-        first[index, 0] = float(places[0] > 0)
-    rest = 1 - subject - first
-    return Masses(*(torch.einsum("qlhp,qp->qlh", weights, part) for part in (subject, rest, first)))
+        subject[index, [place for place in lm.subject_positions(query) if place > 0]] = 1
+    rest = 1 - subject
+    rest[:, 0] = 0
+    seen, others = (torch.einsum("qlhp,qp->qlh", weights, part) for part in (subject, rest))
+    seen[~subject.any(dim=1)] = torch.nan
+    return Masses(seen, others, weights[..., 0])
 
 
 def _prompts(lm: LanguageModel, queries: Sequence[Query]) -> list[tuple[int, ...]]:

@@ -7,7 +7,8 @@ The paper's roles are qualitative: a mover looks at the subject, and what it wri
 the subject; a relation head looks at the relation's tokens and writes tokens of the relation's kind; a mixture looks
 at both and acts mostly like a mover. The rules and their thresholds are ours:
 
-- a head sees the subject, or the relation, where its attention to it is on average at least `mass`;
+- a head sees the subject, or the relation, where its attention to it is on average at least `mass`; attention to
+  the prompt's first token counts for neither, and prompts whose subject is that token alone tell nothing of it;
 - it says something where what it adds (a lift) is on average at least `lift` logits, and more than its layer, by an
   interval above zero: the layer is the median of its other heads, which a few heads with the same role do not move;
 - mover: sees the subject and says the answer or the subject; mixture: a mover that sees the relation, too; relation:
@@ -16,7 +17,8 @@ at both and acts mostly like a mover. The rules and their thresholds are ours:
 What a head adds by itself does not show that the model needs it. A role is confirmed where ablation does what the
 paper says it does: without a mover the relation's other answers gain more than all else, without a relation head
 all else gains more than they. Of a mover the answer must also lose where the head sees another subject; what gains
-then is not asked, since the head says that subject's answer.
+then is not asked, since the head says that subject's answer. Beside it stands how often the same roles would be
+confirmed by chance, were they given to random heads of the same layers.
 
 Source of the roles: Yao et al. 2024, arXiv:2405.17969, section 4.
 """
@@ -41,7 +43,7 @@ ROLES = ("mover", "relation", "mixture", "none")
 
 @dataclass(frozen=True)
 class Estimates:
-    """Means of all heads with their bootstrap intervals; n counts facts, which are resampled."""
+    """Means of all heads with their bootstrap intervals; n counts facts, which are resampled; NaN of none."""
 
     mean: Float[Tensor, "layer head"]
     low: Float[Tensor, "layer head"]
@@ -58,12 +60,15 @@ class HeadRoles:
         excess: of every lift, how far a head is above its layer on the same query.
         roles: of each layer, of each head: a name in `ROLES`.
         confirmed: whether ablating the head does what its role says.
+        by_chance: of heads with a role, the share of their layer's heads that would be confirmed in it, themselves
+            included: what sums of `confirmed` would be on average, were roles shuffled within layers; else 0.
     """
 
     estimates: Mapping[str, Estimates]
     excess: Mapping[str, Estimates]
     roles: tuple[tuple[str, ...], ...]
     confirmed: Bool[Tensor, "layer head"]
+    by_chance: Float[Tensor, "layer head"]
     made_by: Provenance
 
     def named(self, role: str, *, confirmed: bool = False) -> tuple[tuple[int, int], ...]:
@@ -104,7 +109,9 @@ def head_roles(
     facts = [pair.query.fact.uid for pair in measures.pairs]
 
     def estimate(values: Float[Tensor, "query layer head"]) -> Estimates:
-        return estimates(values, facts, level=level, seed=seed)
+        told = values.isfinite().all(dim=-1).all(dim=-1)
+        names = [fact for fact, there in zip(facts, told.tolist(), strict=True) if there]
+        return estimates(values[told], names, level=level, seed=seed)
 
     found = {name: estimate(values) for name, values in measures.values.items()}
     excess = {name: estimate(above_layer(measures[name])) for name in LIFTS}
@@ -118,14 +125,17 @@ def head_roles(
     )
     answer, gap = found["answer_swapped"], estimate(measures["others_removed"] - measures["elsewhere_removed"])
     gains = {what: found[f"{what}_removed"].mean >= effect for what in ("others", "elsewhere")}
-    confirmed = moves & (answer.mean <= -effect) & (answer.high < 0) & gains["others"] & (gap.low > 0)
-    confirmed |= relates & gains["elsewhere"] & (gap.high < 0)
+    as_mover = (answer.mean <= -effect) & (answer.high < 0) & gains["others"] & (gap.low > 0)
+    as_relation = gains["elsewhere"] & (gap.high < 0)
+    confirmed = (moves & as_mover) | (relates & as_relation)
+    shares = [one.double().mean(dim=1, keepdim=True) for one in (as_mover, as_relation)]
+    by_chance = moves * shares[0] + relates * shares[1]
     settings: dict[str, Setting] = {"mass": mass, "lift": lift, "effect": effect, "level": level}
     parent = measures.made_by
     made_by = Provenance(
         "head_roles", settings, parent.model, parent.revision, parent.dtype, seed, parents=(parent.digest(),)
     )
-    return HeadRoles(found, excess, roles, confirmed, made_by)
+    return HeadRoles(found, excess, roles, confirmed, by_chance, made_by)
 
 
 def above_layer(values: Float[Tensor, "query layer head"]) -> Float[Tensor, "query layer head"]:
@@ -149,6 +159,9 @@ def estimates(
     Queries of one fact are averaged first, so that a fact with many wordings weighs no more than another.
     """
     names = list(dict.fromkeys(facts))
+    if not names:
+        nothing = torch.full(values.shape[1:], torch.nan, dtype=torch.float64)
+        return Estimates(nothing, nothing, nothing, 0)
     rows = torch.tensor([names.index(fact) for fact in facts])
     means = torch.stack([values[rows == row].double().mean(dim=0) for row in range(len(names))])
     mean = means.mean(dim=0)

@@ -23,8 +23,8 @@ def read_relation(lm: LanguageModel, graph: Graph, relation: RelationPairs) -> p
 def head_rows(lm: LanguageModel, graph: Graph, relation: RelationPairs, circuit: Circuit, plan: Plan) -> pl.DataFrame:
     """What every head does on a relation's test facts; none where they have but one answer or name no subjects.
 
-    Columns: relation, head, layer, role (see `locant.evaluations.circuits.roles`), confirmed, in_circuit; measure (a
-    name in `MEASURES`), mean, low, high, n.
+    Columns: relation, head, layer, role, confirmed, by_chance (see `locant.evaluations.circuits.roles`), in_circuit;
+    measure (a name in `MEASURES`), mean, low, high, n.
     """
     known = [pair.query for pair in relation.validation]
     try:
@@ -40,6 +40,7 @@ def head_rows(lm: LanguageModel, graph: Graph, relation: RelationPairs, circuit:
                 "layer": layer,
                 "role": found.roles[layer][head],
                 "confirmed": bool(found.confirmed[layer, head]),
+                "by_chance": float(found.by_chance[layer, head]),
                 "in_circuit": name in nodes,
                 "measure": measure,
                 "mean": float(one.mean[layer, head]),

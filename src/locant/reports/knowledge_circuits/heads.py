@@ -27,8 +27,8 @@ _SHOWN = ("subject_mass", "relation_mass", "answer_lift", "relation_lift", "answ
 
 
 def cast(run: Run) -> pl.DataFrame:
-    """Each head of each relation once: relation, head, layer, role, confirmed, in_circuit."""
-    columns = ("relation", "head", "layer", "role", "confirmed", "in_circuit")
+    """Each head of each relation once: relation, head, layer, role, confirmed, by_chance, in_circuit."""
+    columns = ("relation", "head", "layer", "role", "confirmed", "by_chance", "in_circuit")
     return run["heads"].select(columns).unique(maintain_order=True)
 
 
@@ -60,12 +60,13 @@ def _with(rows: pl.DataFrame) -> list[str]:
 
 
 def _counts(rows: pl.DataFrame) -> str:
-    """Of each role how many heads, over all relations, are confirmed."""
+    """Of each role how many heads, over all relations, are confirmed, and how many would be by chance."""
     parts = []
     for role, name in ROLES.items():
         own = rows.filter(pl.col("role") == role)
         if len(own):
-            parts.append(f"{count(int(own['confirmed'].sum()))} of {some(len(own), name)}")
+            sure, chance = int(own["confirmed"].sum()), own["by_chance"].sum()
+            parts.append(f"{count(sure)} of {some(len(own), name)} (by chance {chance:.1f})")
     return ", ".join(parts) + " are confirmed" if parts else "no head has a role"
 
 
@@ -169,7 +170,8 @@ def _said(rows: pl.DataFrame) -> str:
         "kind; a mixture is a mover that sees both. Told by rules with thresholds of ours, on test facts (n below); "
         "the paper’s roles are read off by eye. Filled: without the head, what the paper says happens (without a "
         "mover the relation’s other answers gain more than all else and the answer loses where the head sees "
-        "another subject; without a relation head all else gains more), by 95% bootstrap intervals. Control: the "
+        "another subject; without a relation head all else gains more), by 95% bootstrap intervals. Controls: by "
+        "chance, how many would be confirmed on average if roles were shuffled among the heads of each layer; the "
         "median of its layer’s other heads, which a head must be above. Each head is tested by itself: of heads "
         "without a role 2.5% come out above their layer by chance."
     )

@@ -40,7 +40,7 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
                 "probability": REAL},
     "stream": {"relation": TEXT, "point": TEXT, "step": COUNT, "of": TEXT, "measure": TEXT, **_MEAN},
     "heads": {"relation": TEXT, "head": TEXT, "layer": COUNT, "role": TEXT, "confirmed": TRUTH,
-              "in_circuit": TRUTH, "measure": TEXT, **_MEAN},
+              "by_chance": REAL, "in_circuit": TRUTH, "measure": TEXT, **_MEAN},
     "edited": {"relation": TEXT, "query": TEXT, "edit": TEXT, "what": TEXT, "place": COUNT, "value": REAL},
     "edits": {"edit": TEXT, "what": TEXT, "place": COUNT, **_POOLED},
     "wrong": {"kind": TEXT, "relation": TEXT, "query": TEXT, "of": TEXT, "what": TEXT, "place": COUNT,
