@@ -35,10 +35,17 @@ from locant.recipes.knowledge_circuits import (
     wordings_of,
 )
 from locant.recipes.knowledge_circuits.drawn import NOT_KNOWN, OTHER_WORDING, another, in_turn
-from locant.recipes.knowledge_circuits.edited import MOST_STEPS, UNEDITED, EditedFact, compare_edits, edit_cases
+from locant.recipes.knowledge_circuits.edited import (
+    MOST_STEPS,
+    REFUSED,
+    UNEDITED,
+    EditedFact,
+    compare_edits,
+    edit_cases,
+)
 from locant.recipes.knowledge_circuits.found import compare_with_exact, edge_scores, score_edges, scores_of
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, WHOLE, circuits_of, judge_relation
-from locant.recipes.knowledge_circuits.means import completeness_rows, shown_rows
+from locant.recipes.knowledge_circuits.means import completeness_rows, edit_rows, refused_rows, shown_rows
 from locant.recipes.knowledge_circuits.shared import chains, reverse_rows
 from locant.recipes.knowledge_circuits.shown import (
     METRIC,
@@ -58,7 +65,7 @@ from plain_circuits import SERVED
 
 TABLES = {
     "relations", "edges", "judged", "completeness", "faithfulness", "exact", "agreement", "overlap", "reverse",
-    "streams", "stream", "heads", "edited", "edits", "wrong", "errors", "shown", "demonstrations", "hops",
+    "streams", "stream", "heads", "edited", "edits", "refused", "wrong", "errors", "shown", "demonstrations", "hops",
 }  # fmt: skip
 SMALL = Plan(
     settings={"steps": 2}, share=0.1, shares=(0.3,), random_circuits=2, exact=0, edits=0, hallucinations=2,
@@ -633,6 +640,30 @@ def test_circuits_after_edits_are_those_of_the_edited_model_which_is_then_as_it_
     last = found.filter(pl.col("what") == "probability")["value"].to_list()[-1]
     assert last == pytest.approx(probability, rel=1e-3)
     assert set(rows["edit"]) >= {UNEDITED, "ft_m, layer 0", "ft_m, layer 2"}
+
+
+def test_an_edit_that_cannot_be_made_is_counted_with_its_reason_and_weighs_in_no_mean(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lm = tiny("gpt2")
+    graph, one = graph_of(lm, split=False), words(lm)
+    cases = edit_cases(lm, one)[:2]
+
+    def refusing(lm: LanguageModel, requests: Sequence[EditRequest], method: str, **settings: object) -> object:
+        if method == "rome" and requests[0].query == cases[1].pair.query:
+            raise LocantError("the subject is nowhere")
+        return edit(lm, requests, method, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("locant.recipes.knowledge_circuits.edited.edit", refusing)
+    made, refused = (compare_edits(lm, graph, one, case, SMALL) for case in cases)
+    own = refused.filter(pl.col("edit") == "rome")
+    assert own.select("what", "value", "why").rows() == [(REFUSED, 1.0, "the subject is nowhere")]
+    both = pl.concat([made, refused])
+    (row,) = refused_rows(both)
+    assert row == {"edit": "rome", "why": "the subject is nowhere", "facts": 1, "tried": 2}
+    said = {row["edit"]: row["n"] for row in edit_rows(both, SMALL) if row["what"] == "said"}
+    assert (said["rome"], said["ft_m, layer 0"]) == (1, 2)
+    assert list(refused_rows(pl.DataFrame())) == []
 
 
 # Going on, other models, refusals

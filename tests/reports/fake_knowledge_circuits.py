@@ -14,7 +14,7 @@ from pages import written
 
 from locant.attributions.edges import EdgeScores
 from locant.models.graph import Graph
-from locant.recipes.knowledge_circuits.edited import UNEDITED
+from locant.recipes.knowledge_circuits.edited import REFUSED, UNEDITED
 from locant.recipes.knowledge_circuits.judged import (
     CIRCUIT,
     COMPLEMENT,
@@ -30,6 +30,7 @@ from locant.recipes.knowledge_circuits.means import (
     completeness_rows,
     edit_rows,
     faithfulness_rows,
+    refused_rows,
     shown_rows,
     stream_means,
     wrong_rows,
@@ -68,6 +69,7 @@ class Truth:
         step: the share of each step's edges in the circuit of two; `beside`, of other relations' edges.
         found: of the strongest edges, by each approximate score.
         only: the experiments that are there; all, if none is named.
+        refuses: facts that ROME refuses.
         hostile: put into every name and text but those that the page looks for.
     """
 
@@ -90,6 +92,7 @@ class Truth:
     found: Mapping[str, float] = field(default_factory=lambda: {"eap": 0.6, "eap_ig": 0.8})
     graph: Graph = field(default_factory=lambda: Graph.of_sizes(2, 2))
     reverse: bool = True
+    refuses: int = 0
     only: Sequence[str] = ()
     drawn: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -137,7 +140,11 @@ def _heads(made: _Made) -> Tables:
 
 def _edits(made: _Made) -> Tables:
     rows = _frame(made.edited())
-    return {"edited": rows.to_dicts(), "edits": list(edit_rows(rows, PLAN))}
+    return {
+        "edited": rows.to_dicts(),
+        "edits": list(edit_rows(rows, PLAN)),
+        "refused": list(refused_rows(rows)),
+    }
 
 
 def _errors(made: _Made) -> Tables:
@@ -254,8 +261,12 @@ class _Made:
 
     def edited(self) -> Iterator[Row]:
         truth = self.truth
-        for fact, edit in itertools.product(self.facts(self.names[0], "test")[:8], (UNEDITED, *EDITS)):
-            about: Row = {"relation": self.names[0], "query": fact, "edit": edit}
+        facts = self.facts(self.names[0], "test")[:8]
+        for fact, edit in itertools.product(facts, (UNEDITED, *EDITS)):
+            about: Row = {"relation": self.names[0], "query": fact, "edit": edit, "why": None}
+            if edit == "rome" and fact in facts[: truth.refuses]:
+                yield about | {"what": REFUSED, "place": None, "value": 1.0, "why": "no subject is named"}
+                continue
             late = {UNEDITED: 99, "rome": 3}.get(edit, 1)
             for step, what in itertools.product(range(len(POINTS)), ("rank", "probability")):
                 there = step >= late

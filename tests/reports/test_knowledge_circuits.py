@@ -361,6 +361,14 @@ def test_roles_confirmed_stand_beside_how_many_would_be_by_chance(tmp_path):
     )
 
 
+def test_edits_that_were_refused_are_counted_beside_those_that_were_made(tmp_path):
+    run = made(tmp_path, only=("edits",), refuses=3)
+    assert "ROME refused 3 of 8 facts: no subject is named." in answer(run, "stay after")[1]
+    assert "ROME refused 3 of 8 facts: no subject is named." in page_of(run)
+    rome = next(row for row in table(run, "edits", edit="rome", what="said").to_dicts())
+    assert rome["n"] == 5
+
+
 def test_heads_are_marked_by_role_and_confirmation(page):
     signs = [attrs for tag, attrs in Elements(page.partition('class="signs"')[2]).found if attrs.get("role") == "img"]
     mover = next(one for one in signs if "capital: mover" in (one["aria-label"] or ""))

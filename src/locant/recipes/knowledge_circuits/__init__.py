@@ -33,6 +33,7 @@ from locant.recipes.knowledge_circuits.means import (
     completeness_rows,
     edit_rows,
     faithfulness_rows,
+    refused_rows,
     shown_rows,
     stream_means,
     wrong_rows,
@@ -222,7 +223,9 @@ class _Work(Work):
             Unit([case.pair.query.uid, case.new], partial(compare_edits, self.lm, self.graph, one, case, self.plan))
             for one, case in facts[: self.plan.edits]
         ]
-        self._save("edits", list(edit_rows(self._fill("edited", units, "editing"), self.plan)))
+        edited = self._fill("edited", units, "editing")
+        self._save("edits", list(edit_rows(edited, self.plan)))
+        self._save("refused", list(refused_rows(edited)))
 
     def err(self) -> None:
         """Facts that the model gets wrong, beside facts that it gets right."""

@@ -22,6 +22,8 @@ from locant.selections.circuits import Circuit, choose
 from locant.types import EditRequest, Query
 
 UNEDITED = "unedited"
+REFUSED = "refused"
+"""What is noted, as 1, of an edit that cannot be made of a fact; the column `why` says why."""
 MOST_STEPS = 1000
 """Of fine-tuning, which ends when the loss is low enough: the presets' number is for the preset's layer."""
 RANDOM_DRAWS = 10
@@ -89,11 +91,11 @@ def compare_edits(
     Both circuits have the plan's share of edges, and are of the same two prompts: before the edit of the old object,
     after it of the new one, against the counterfactual's own.
 
-    Columns: relation, query, edit (UNEDITED or a name of `editings`), what, place, value. What: `said`, 1 if the new
-    object is the model's first choice; `spilled`, the share of the relation's other facts whose first choice is the
-    new object, which it was not before; `nodes`, `edges`, Jaccard indices of the circuits before and after, and
-    `nodes_expected`, `edges_expected` of random circuits like these; `rank` and `probability` of the new object by
-    place, the step of the stream.
+    Columns: relation, query, edit (UNEDITED or a name of `editings`), what, place, value, why (of REFUSED alone).
+    What: `said`, 1 if the new object is the model's first choice; `spilled`, the share of the relation's other facts
+    whose first choice is the new object, which it was not before; `nodes`, `edges`, Jaccard indices of the circuits
+    before and after, and `nodes_expected`, `edges_expected` of random circuits like these; `rank` and `probability`
+    of the new object by place, the step of the stream; REFUSED, of an edit that could not be made and has no more.
     """
     pair, new = case.pair, case.new
     asked = replace(pair.query, answer=new, alternatives=())
@@ -114,11 +116,13 @@ def compare_edits(
         try:
             with edit(lm, [EditRequest(pair.query, new)], way.method, **settings):
                 after = circuit(Pair(asked, pair.other))
-                rows += _streamed(lm, graph, asked, way.name)
+                streamed = list(_streamed(lm, graph, asked, way.name))
                 now = _said(lm, others)
                 said = _said(lm, [asked])
-        except LocantError:
+        except LocantError as error:
+            rows.append({"edit": way.name, "what": REFUSED, "place": None, "value": 1.0, "why": str(error)})
             continue
+        rows += streamed
         shared = overlap(before, after, draws=RANDOM_DRAWS, seed=plan.seed)
         spilled = [late and not early for early, late in zip(said_before, now, strict=True)]
         values = {
@@ -135,7 +139,8 @@ def compare_edits(
             if value is not None
         ]
     about = {"relation": relation.name, "query": pair.query.uid}
-    return pl.DataFrame([about | row for row in rows], infer_schema_length=None)
+    rows = [about | {"why": None} | row for row in rows]
+    return pl.DataFrame(rows, schema_overrides={"why": pl.String}, infer_schema_length=None)
 
 
 def _said(lm: LanguageModel, queries: Sequence[Query]) -> list[bool]:

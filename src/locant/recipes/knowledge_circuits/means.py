@@ -14,6 +14,7 @@ import torch
 from locant.evaluations.circuits import Curve
 from locant.evaluations.outcomes import interval
 from locant.evaluations.pooled import as_share, pooled_interval
+from locant.recipes.knowledge_circuits.edited import REFUSED
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, OTHER, RANDOM, WHOLE
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.knowledge_circuits.shown import SHOWN
@@ -129,14 +130,28 @@ def stream_means(read: pl.DataFrame, plan: Plan) -> Iterator[Row]:
 
 
 def edit_rows(edited: pl.DataFrame, plan: Plan) -> Iterator[Row]:
-    """Of each edit what it makes of circuits and answers; see `compare_edits`.
+    """Of each edit what it makes of circuits and answers, where it could be made; see `compare_edits`.
 
     Columns: edit, what, place (a step of the stream, or null), mean, low, high, n, relations.
     """
     if not len(edited):
         return
-    for (name, what, place), own in edited.group_by("edit", "what", "place", maintain_order=True):
+    made = edited.filter(pl.col("what") != REFUSED)
+    for (name, what, place), own in made.group_by("edit", "what", "place", maintain_order=True):
         yield {"edit": name, "what": what, "place": place, **_mean(own, "value", str(what), plan.seed)}
+
+
+def refused_rows(edited: pl.DataFrame) -> Iterator[Row]:
+    """Edits that could not be made, by the reason.
+
+    Columns: edit, why, facts (how many were refused for it), tried (facts).
+    """
+    if not len(edited):
+        return
+    tried = edited["query"].n_unique()
+    refused = edited.filter(pl.col("what") == REFUSED)
+    for (name, why), own in refused.group_by("edit", "why", maintain_order=True):
+        yield {"edit": name, "why": why, "facts": len(own), "tried": tried}
 
 
 def wrong_rows(followed: pl.DataFrame, plan: Plan) -> Iterator[Row]:

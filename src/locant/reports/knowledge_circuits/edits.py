@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from locant.recipes.knowledge_circuits.edited import UNEDITED
 from locant.reports.answers import UNMEASURED, Answer, verdict
-from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, panels, plot
+from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, panels, plot, some
 from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, less, n_of, shown
 from locant.reports.knowledge_circuits.names import edit_of
 from locant.reports.knowledge_circuits.run import Run, interval_in
@@ -17,7 +17,7 @@ from locant.reports.lines import Line, sweep
 from locant.reports.means import pooled_difference, side, spread, values
 from locant.reports.numbers import count, portion, share
 from locant.reports.rows import Dot, dots
-from locant.reports.text import plotly
+from locant.reports.text import plotly, upper
 from locant.types import Interval
 
 QUESTION = "Does most of the circuit stay after an edit?"
@@ -51,11 +51,20 @@ def beyond(run: Run, edit: str, what: str = "edges") -> Interval | None:
     return pooled_difference(rows, "value", "what", what, f"{what}_expected", "relation")
 
 
+def refusals(run: Run) -> list[str]:
+    """Sentences on edits that could not be made."""
+    return [
+        f"{upper(edit_of(row['edit']))} refused {count(row['facts'])} of {some(row['tried'], 'fact')}: "
+        f"{row['why'].rstrip('.')}."
+        for row in run["refused"].iter_rows(named=True)
+    ]
+
+
 def answers(run: Run) -> list[Answer]:
     """Of the circuit, and of other facts."""
     every = [name for name in names(run) if found(run, name, "edges") is not None]
     if not every:
-        why = "No facts were edited."
+        why = " ".join(["No facts were edited.", *refusals(run)])
         return [Answer(QUESTION, UNMEASURED, why), Answer(SPILLING, UNMEASURED, why)]
     stays = [
         f"{edit_of(name)}: {portion(one)}, more than random circuits would share by {gap_of(beyond(run, name))}"
@@ -67,6 +76,7 @@ def answers(run: Run) -> list[Answer]:
         "Of the edges that the fact’s circuit has before the edit or after it, both have this part. "
         f"{'; '.join(stays)}; {n_of(n, 'edit')}."
     )
+    text = " ".join([text, *refusals(run)])
     signs = [side(less(found(run, name, "edges"), 0.5)) for name in every]
     return [Answer(QUESTION, verdict(signs), text), _spilling(run, every)]
 
@@ -91,7 +101,7 @@ def _spilling(run: Run, every: list[str]) -> Answer:
 def sections(run: Run) -> Iterator[Section]:
     """What edits do, and the rank of the new object by layer."""
     if not names(run):
-        why = "The table of edits has no rows: none were to be made, or none could be."
+        why = " ".join(["The table of edits has no rows: none were to be made, or none could be.", *refusals(run)])
         yield Section("edits", "Edits", {None: absent("No facts were edited", why)})
         return
     yield Section("edits", "Edits", {None: _block(run)})
@@ -133,7 +143,8 @@ def _block(run: Run) -> Block:
         table.append((edit_of(name), *map(shown, cells), *_last_rank(run, name), n))
     head = ("edit", "said", "spilled", "nodes stay", "random", "edges stay", "random", "first after",
             "rank at the end", "n")  # fmt: skip
-    return Block(_heading(run), body + caption(said) + as_table(head, table), figures)
+    body += caption(" ".join([said, *refusals(run)])) + as_table(head, table)
+    return Block(_heading(run), body, figures)
 
 
 def _ranks_of(run: Run, edit: str) -> list[tuple[int, Interval]]:

@@ -43,6 +43,7 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
               "by_chance": REAL, "in_circuit": TRUTH, "measure": TEXT, **_MEAN},
     "edited": {"relation": TEXT, "query": TEXT, "edit": TEXT, "what": TEXT, "place": COUNT, "value": REAL},
     "edits": {"edit": TEXT, "what": TEXT, "place": COUNT, **_POOLED},
+    "refused": {"edit": TEXT, "why": TEXT, "facts": COUNT, "tried": COUNT},
     "wrong": {"kind": TEXT, "relation": TEXT, "query": TEXT, "of": TEXT, "what": TEXT, "place": COUNT,
               "before": REAL, "after": REAL},
     "errors": {"kind": TEXT, "of": TEXT, "what": TEXT, "place": COUNT, **_POOLED, "change": REAL,
