@@ -46,7 +46,7 @@ from locant.recipes.knowledge_circuits.edited import (
 from locant.recipes.knowledge_circuits.found import compare_with_exact, edge_scores, score_edges, scores_of
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, WHOLE, circuits_of, judge_relation
 from locant.recipes.knowledge_circuits.means import completeness_rows, edit_rows, refused_rows, shown_rows
-from locant.recipes.knowledge_circuits.shared import chains, reverse_rows
+from locant.recipes.knowledge_circuits.shared import chains, known_chains, reverse_rows
 from locant.recipes.knowledge_circuits.shown import (
     METRIC,
     NEW,
@@ -58,14 +58,25 @@ from locant.recipes.knowledge_circuits.shown import (
 )
 from locant.recipes.knowledge_circuits.shown import RANDOM as RANDOM_HEADS
 from locant.recipes.knowledge_circuits.streams import stream_rows
-from locant.recipes.knowledge_circuits.wrong import BLAMED, RANDOM, RIGHT, WRONG, cut, follow, wrong_and_right
+from locant.recipes.knowledge_circuits.wrong import (
+    BLAMED,
+    RANDOM,
+    RIGHT,
+    WRONG,
+    asked_pairs,
+    asked_rows,
+    cut,
+    follow,
+    wrong_and_right,
+)
 from locant.selections.circuits import choose
 from locant.types import EditRequest, Query
 from plain_circuits import SERVED
 
 TABLES = {
     "relations", "edges", "judged", "completeness", "faithfulness", "exact", "agreement", "overlap", "reverse",
-    "streams", "stream", "heads", "edited", "edits", "refused", "wrong", "errors", "shown", "demonstrations", "hops",
+    "streams", "stream", "heads", "edited", "edits", "refused", "asked", "wrong", "errors", "shown", "demonstrations",
+    "chains", "hops",
 }  # fmt: skip
 SMALL = Plan(
     settings={"steps": 2}, share=0.1, shares=(0.3,), random_circuits=2, exact=0, edits=0, hallucinations=2,
@@ -308,7 +319,7 @@ def test_a_run_has_every_table_and_says_that_it_is_complete(run: Path) -> None:
     empty = {name for name in TABLES if not len(table(run, name))}
     assert empty == TABLES - {
         "relations", "edges", "judged", "completeness", "faithfulness", "overlap", "streams", "stream", "heads",
-        "wrong", "errors",
+        "asked", "wrong", "errors",
     }  # fmt: skip
 
 
@@ -468,6 +479,9 @@ def test_what_is_got_wrong_and_right_is_of_the_same_relations_and_of_as_many_fac
             said = int(next_token(lm, pair.query).argmax())
             assert (said in {answer[0] for answer in lm.tokens(pair.query).answers}) == (kind == RIGHT)
     assert wrong_and_right(lm, wordings()[:1], SMALL) == {WRONG: [], RIGHT: []}
+    pairs = [(kind, pair) for kind, some in found.items() for pair in some]
+    assert asked_pairs(asked_rows(found, wordings()), wordings()) == pairs
+    assert asked_pairs(pl.DataFrame(), ()) == []
 
 
 def test_the_head_to_blame_says_the_wrong_answer_most_and_is_cut_as_by_hand() -> None:
@@ -669,13 +683,20 @@ def test_an_edit_that_cannot_be_made_is_counted_with_its_reason_and_weighs_in_no
 # Going on, other models, refusals
 
 
-def test_a_resumed_run_computes_nothing_again_and_ends_in_the_same_bytes(run: Path) -> None:
+def test_a_resumed_run_asks_nothing_again_and_ends_in_the_same_bytes(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def there(folder: str) -> dict[str, tuple[int, bytes]]:
         return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (run / folder).iterdir()}
 
+    def ask(*asked: object, **more: object) -> object:
+        raise AssertionError("the model is asked again")
+
     units, tables = there("units"), there("tables")
     manifest = (run / "manifest.json").read_bytes()
-    run_into(run)
+    lm = locant.load("almanac")
+    monkeypatch.setattr(LanguageModel, "site_logits", ask)
+    run_knowledge_circuits(lm, relations(), run, QUICK, source="almanac", wordings=wordings())
     assert there("units") == units and (run / "manifest.json").read_bytes() == manifest
     assert {name: held for name, (_, held) in there("tables").items()} == {
         name: held for name, (_, held) in tables.items()
@@ -775,8 +796,12 @@ def test_turns_are_taken_for_as_long_as_there_are_any() -> None:
 
 @pytest.mark.slow
 def test_questions_of_two_steps_are_known_ones_in_one_wording() -> None:
-    found = chains(locant.load("almanac"), SMALL)
+    lm = locant.load("almanac")
+    found = chains(known_chains(lm, SMALL))
     assert ("city_country", "capital") in found
+    for query in found["city_country", "capital"]:
+        order = next_token(lm, query).argsort(descending=True)[:10].tolist()
+        assert lm.tokens(query).answers[0][0] in order
     for names, queries in found.items():
         assert len({query.template for query in queries}) <= 1
         assert {tuple(query.fact.uid.split("/")[:2]) for query in queries} <= {names[::-1]}

@@ -40,9 +40,9 @@ from locant.recipes.knowledge_circuits.means import (
 )
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.knowledge_circuits.read import head_rows, read_relation
-from locant.recipes.knowledge_circuits.shared import chains, hop_rows, overlap_rows, reverse_rows
+from locant.recipes.knowledge_circuits.shared import chains, hop_rows, known_chains, overlap_rows, reverse_rows
 from locant.recipes.knowledge_circuits.shown import Demonstration, cut_new_heads, show_facts
-from locant.recipes.knowledge_circuits.wrong import follow, wrong_and_right
+from locant.recipes.knowledge_circuits.wrong import asked_pairs, asked_rows, follow, wrong_and_right
 from locant.recipes.work import Data, Say, Work, manifest_of, say_nothing
 from locant.selections.circuits import Circuit, choose
 from locant.sweeps import RunFolder
@@ -229,13 +229,16 @@ class _Work(Work):
 
     def err(self) -> None:
         """Facts that the model gets wrong, beside facts that it gets right."""
-        found = wrong_and_right(self.lm, self.wordings, self.plan) if self.plan.hallucinations else {}
+        asking = [Unit("wordings", self._asked)] if self.plan.hallucinations else []
+        asked = self._fill("asked", asking, "asking wordings")
         units = [
             Unit([kind, pair.query.uid], partial(follow, self.lm, self.graph, kind, pair, self.plan))
-            for kind, pairs in found.items()
-            for pair in pairs
+            for kind, pair in asked_pairs(asked, self.wordings)
         ]
         self._save("errors", list(wrong_rows(self._fill("wrong", units, "following errors"), self.plan)))
+
+    def _asked(self) -> pl.DataFrame:
+        return asked_rows(wrong_and_right(self.lm, self.wordings, self.plan), self.wordings)
 
     def show(self) -> None:
         """Heads that a demonstration brings."""
@@ -249,7 +252,9 @@ class _Work(Work):
 
     def hop(self) -> None:
         """Questions of two steps, of the almanac."""
-        found = chains(self.lm, self.plan) if self.source == "almanac" and self.plan.hops else {}
+        of_two = self.source == "almanac" and self.plan.hops
+        asking = [Unit("two steps", partial(known_chains, self.lm, self.plan))] if of_two else []
+        found = chains(self._fill("chains", asking, "asking questions of two steps"))
         units = [
             Unit(
                 [*names, [one.uid for one in queries]],

@@ -91,20 +91,43 @@ def reverse_rows(
         }
 
 
-def chains(lm: LanguageModel, plan: Plan) -> dict[tuple[str, str], tuple[Query, ...]]:
-    """The almanac's questions of two steps that the model answers, by their first and their second relation."""
-    found: dict[tuple[str, str], list[Query]] = {}
+def known_chains(lm: LanguageModel, plan: Plan) -> pl.DataFrame:
+    """The almanac's questions of two steps that the model answers.
+
+    Columns: first, second (relations), query, at (its place among the almanac's).
+    """
+    asked = [(at, query) for at, query in enumerate(_two_hop()) if can_be_asked(lm, query)]
     wording: dict[tuple[str, str], str] = {}
-    for query in almanac.queries(language="en", format="two-hop"):
-        second, first, _ = query.fact.uid.split("/")
-        is_first = wording.setdefault((first, second), query.template) == query.template
-        if is_first and can_be_asked(lm, query):
-            found.setdefault((first, second), []).append(query)
-    known = {}
-    for names, queries in found.items():
-        ranks = first_ranks(lm, queries)
-        known[names] = tuple(query for query, rank in zip(queries, ranks, strict=True) if rank < plan.k)
-    return known
+    for _, query in asked:
+        wording.setdefault(_steps(query), query.template)
+    worded = [(at, query) for at, query in asked if query.template == wording[_steps(query)]]
+    ranks = first_ranks(lm, [query for _, query in worded])
+    return pl.DataFrame(
+        [
+            dict(zip(("first", "second"), _steps(query), strict=True)) | {"query": query.uid, "at": at}
+            for (at, query), rank in zip(worded, ranks, strict=True)
+            if rank < plan.k
+        ]
+    )
+
+
+def chains(known: pl.DataFrame) -> dict[tuple[str, str], tuple[Query, ...]]:
+    """The questions in the rows of `known_chains`, by their first and their second relation."""
+    queries = _two_hop()
+    found: dict[tuple[str, str], list[Query]] = {}
+    for row in known.iter_rows(named=True):
+        found.setdefault((row["first"], row["second"]), []).append(queries[row["at"]])
+    return {names: tuple(own) for names, own in found.items()}
+
+
+def _two_hop() -> Sequence[Query]:
+    return almanac.queries(language="en", format="two-hop")
+
+
+def _steps(query: Query) -> tuple[str, str]:
+    """The relations of a question of two steps, as they are taken."""
+    second, first, _ = query.fact.uid.split("/")
+    return first, second
 
 
 def hop_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import polars as pl
@@ -42,6 +42,29 @@ def wrong_and_right(lm: LanguageModel, queries: Sequence[Query], plan: Plan) -> 
     both = in_turn([list(zip(own[WRONG].values(), own[RIGHT].values(), strict=False)) for own in by.values()])
     kept = both[: plan.hallucinations]
     return {WRONG: [wrong for wrong, _ in kept], RIGHT: [right for _, right in kept]}
+
+
+def asked_rows(found: Mapping[str, Sequence[Pair]], queries: Sequence[Query]) -> pl.DataFrame:
+    """What `wrong_and_right` found, as a table: kind, relation, query; at and other, places among the queries."""
+    place = {query: at for at, query in enumerate(queries)}
+    return pl.DataFrame(
+        [
+            {
+                "kind": kind,
+                "relation": pair.query.relation,
+                "query": pair.query.uid,
+                "at": place[pair.query],
+                "other": place[pair.other],
+            }
+            for kind, pairs in found.items()
+            for pair in pairs
+        ]
+    )
+
+
+def asked_pairs(rows: pl.DataFrame, queries: Sequence[Query]) -> list[tuple[str, Pair]]:
+    """From the rows of `asked_rows` again: each pair with its kind."""
+    return [(row["kind"], Pair(queries[row["at"]], queries[row["other"]])) for row in rows.iter_rows(named=True)]
 
 
 def _right(lm: LanguageModel, query: Query) -> set[int]:
