@@ -157,6 +157,20 @@ def test_a_model_that_knows_nothing_has_a_circuit_too() -> None:
     assert len(traced.circuit) <= 5 and not any(one.role for one in traced.readings)
 
 
+@pytest.mark.parametrize("method", ["eap_ig", "eap_ig_activations", "exact"])
+def test_no_counterfactual_is_asked_for_where_nothing_looks_at_one(method: str) -> None:
+    lm, query = tiny("gpt2"), locant.query("w1 w2 w3", "w4")
+    settings = {"method": method, "metric": "log_probability", "ablation": "zero", "edges": 20, "split": False}
+    alone = trace_circuit(lm, query, **settings)
+    paired = trace_circuit(lm, query, locant.query("w1 w2 w5", "w6"), **settings)
+    assert alone.counterfactual is None and "other" not in alone.made_by.settings
+    assert alone.circuit.edges == paired.circuit.edges and alone.faithfulness == paired.faithfulness
+    assert "w1 w2 w3" in circuit_page(alone)
+    for looked_at in ({"ablation": "counterfactual"}, {"metric": "logit_difference"}):
+        with pytest.raises(BadQuery, match=r"was found .* 'zero' with the metric 'log_probability'"):
+            trace_circuit(lm, query, **(settings | looked_at))
+
+
 def test_a_folder_holds_the_circuit_in_every_form_and_nothing_elses(traced: Traced, tmp_path: Path) -> None:
     place = save_traced(traced, "<p>page</p>", tmp_path / "own")
     assert place.read_text() == "<p>page</p>"

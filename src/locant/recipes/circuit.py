@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from locant import almanac
-from locant.attributions.edges import METHODS, METRICS, Pair, swapped_pairs
+from locant.attributions.edges import METHODS, METRICS, Pair, needs_other, swapped_pairs
 from locant.errors import BadQuery, LocantError, UnknownName
 from locant.evaluations.circuits import (
     CircuitReadings,
@@ -76,7 +76,8 @@ def trace_circuit(
     Roles of heads are told from the same prompt about other subjects, where the almanac knows the query's subject.
 
     Args:
-        other: the counterfactual: in as many tokens, with another answer. None looks for one (`counterfactual_to`).
+        other: the counterfactual: in as many tokens, with another answer. None looks for one (`counterfactual_to`),
+            if ablation or metric is by one.
         method: that scores edges; `settings` are its own.
         edges: that the circuit has at most; None for `SHARE` of the graph's, and not more than `MOST`.
         rule, by: as for `choose`.
@@ -99,8 +100,7 @@ def trace_circuit(
     if spans and not _named(query):
         raise BadQuery(f"spans are told by where the subject stands in {query.prompt!r}: say what the subject is")
     graph = graph_of(lm, split=split, spans=SPANS if spans else ())
-    pair = Pair(query, other or counterfactual_to(lm, query))
-    _refuse_unlike(lm, pair)
+    pair = _pair(lm, query, other, needs_other(metric, ablation))
     scores = METHODS[method](lm, graph, [pair], metric=metric, ablation=ablation, **(settings or {}))
     size = edges or min(MOST, round(SHARE * int(graph.edges.sum())))
     circuit = choose(scores, size, rule=rule, by=by)
@@ -111,7 +111,8 @@ def trace_circuit(
         "choose": rule,
         "by": by,
     }
-    recipe |= {"other": pair.other.prompt, "other_answer": pair.other.answer}
+    if pair.other is not query:
+        recipe |= {"other": pair.other.prompt, "other_answer": pair.other.answer}
     made_by = lm.provenance("circuit", {**recipe, "random_circuits": DRAWS}, seed, (circuit.made_by.digest(),))
     worth, standings = _worth(lm, pair, circuit, metric, ablation, seed)
     return Traced(
@@ -131,6 +132,15 @@ def trace_circuit(
     )
 
 
+def _pair(lm: LanguageModel, query: Query, other: Query | None, needed: bool) -> Pair:
+    """The query with its counterfactual, or with itself where none is needed or given."""
+    if other is None and not needed:
+        return Pair(query, query)
+    pair = Pair(query, other or counterfactual_to(lm, query))
+    _refuse_unlike(lm, pair)
+    return pair
+
+
 def counterfactual_to(lm: LanguageModel, query: Query) -> Query:
     """The same prompt about another subject of the almanac, in as many tokens, with the model's own answer.
 
@@ -143,7 +153,7 @@ def counterfactual_to(lm: LanguageModel, query: Query) -> Query:
             return one
     raise BadQuery(
         f"no counterfactual was found for {query.prompt!r}: give one, the same prompt about another subject, in as "
-        "many tokens, with another answer"
+        "many tokens, with another answer; or ablate by 'zero' with the metric 'log_probability', which need none"
     )
 
 

@@ -9,7 +9,7 @@ from locant.attributions.edges.eap_ig import eap_ig
 from locant.attributions.edges.eap_ig_activations import eap_ig_activations
 from locant.attributions.edges.exact import exact
 from locant.attributions.edges.metrics import METRICS, metric_of
-from locant.attributions.edges.pairs import Pair, PairSites, batches, lay_out_pairs, swapped_pairs
+from locant.attributions.edges.pairs import Pair, PairSites, batches, lay_out_pairs, needs_other, swapped_pairs
 from locant.attributions.edges.relp import relp
 from locant.attributions.edges.scores import EdgeScores
 
@@ -41,6 +41,7 @@ __all__ = [
     "exact",
     "lay_out_pairs",
     "metric_of",
+    "needs_other",
     "relp",
     "swapped_pairs",
 ]

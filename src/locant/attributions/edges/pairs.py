@@ -73,6 +73,11 @@ def swapped_pairs(lm: LanguageModel, queries: Sequence[Query]) -> list[Pair]:
     return pairs
 
 
+def needs_other(metric: str, ablation: str) -> bool:
+    """Whether pairs' counterfactuals are looked at; where they are not, a query may stand for its own."""
+    return ablation == "counterfactual" or metric == "logit_difference"
+
+
 def _place(lm: LanguageModel, query: Query) -> range | None:
     try:
         return lm.subject_positions(query)
