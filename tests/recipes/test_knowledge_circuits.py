@@ -262,6 +262,8 @@ def test_a_relation_is_judged_as_each_of_its_circuits_by_hand_on_each_of_its_fac
     plan = replace(SMALL, share=0.3, shares=(0.1,))
     own = circuits_of(edge_scores(lm, graph, one.validation, plan), plan)
     rows = judge_relation(lm, one, own, {}, plan)
+    drawn = rows.filter(pl.col("circuit") == "random").group_by("share").agg(pl.col("draw").unique().sort())
+    assert dict(drawn.iter_rows()) == {0.1: [0, 1], 0.3: [0, 1]}
     keeps = {NOTHING: torch.zeros_like(graph.edges), WHOLE: graph.edges, CIRCUIT: own[0.3].keep}
     answers = {60 + at for at in range(9)}
     for half in ("validation", "test"):

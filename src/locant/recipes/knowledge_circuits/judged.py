@@ -99,7 +99,7 @@ def _kept(circuits: Mapping[float, Circuit], other: Mapping[float, Circuit], pla
         yield Kept(CIRCUIT, share, 0, circuit)
         if share in other:
             yield Kept(OTHER, share, 0, other[share])
-        for draw in range(plan.random_circuits if share == plan.share else 1):
+        for draw in range(plan.random_circuits):
             yield Kept(RANDOM, share, draw, random_circuit(circuit, plan.seed * plan.random_circuits + draw))
 
 

@@ -33,7 +33,7 @@ class Plan:
         share: of the graph's edges that a relation's circuit has at most.
         shares: those at which faithfulness is judged; `share` is among them.
         k: of Hit@k.
-        random_circuits: layer-matched ones beside each circuit.
+        random_circuits: layer-matched ones beside each circuit of each share.
         exact: validation pairs of each relation on which approximate scores are held against cutting every edge; 0
             for none.
         edits: facts whose circuits are found before and after an edit.
