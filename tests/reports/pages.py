@@ -42,6 +42,13 @@ def answer(folder: Path, about: str) -> tuple[str, str]:
     return found.short, plain(found.text)
 
 
+def answers_begin_with_their_figure(folder: Path) -> None:
+    """Each is a line that a terminal can print, with a number where something was measured."""
+    for one in report_of(folder).answers_of(folder):
+        assert "; " not in one.brief and ". " not in one.brief and len(one.brief) < 240, one.brief
+        assert one.short == "Not measured" or any(map(str.isdigit, one.brief)), one.brief
+
+
 def plain(text: str) -> str:
     """Text with the spaces and hyphens of a keyboard."""
     return text.replace("\u00a0", " ").replace("\u2011", "-")

@@ -20,6 +20,7 @@ from pages import (
     EVIL,
     altered,
     answer,
+    answers_begin_with_their_figure,
     draws_every_figure_that_is_to_be_seen,
     every_figure_has_an_element_and_a_table,
     figures_of,
@@ -195,7 +196,7 @@ def test_few_cases_show_nothing(tmp_path):
     run = made(tmp_path, methods=("rome", "ft_m", "kn"), cases=9, in_turn=9, together=9, layers=9)
     for about in ("edits take", "wordings", "left alone", "follows from", "teacher", "add up", "say where", "random"):
         short, text = answer(run, about)
-        assert short == "Not shown", (about, short, text)
+        assert short == "Too few cases", (about, short, text)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ def test_localization_says_where_only_if_following_it_beats_one_layer(tmp_path, 
     table = pl.read_parquet(folder / "tables" / "places.parquet").filter(pl.col("effect") == "tracing")
     table.write_parquet(folder / "tables" / "places.parquet")
     found, text = answer(folder, "say where")
-    assert found == short and f"; R² {_number(table, 'layer'):.2f} by the layer" in text
+    assert found == short and f": R² {_number(table, 'layer'):.2f} by the layer" in text
     assert f"{_number(table, 'both'):.2f} by both, so that it adds {_number(table, 'added'):.2f}, p" in text
 
 
@@ -432,3 +433,7 @@ def test_the_page_opens_without_a_complaint_and_draws_every_figure(evil):
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(many):
     fits_a_narrow_screen(many)
+
+
+def test_the_first_clause_of_each_answer_has_its_figure(folder):
+    answers_begin_with_their_figure(folder)

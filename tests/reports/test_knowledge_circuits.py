@@ -19,6 +19,7 @@ from pages import (
     EVIL,
     altered,
     answer,
+    answers_begin_with_their_figure,
     draws_every_figure_that_is_to_be_seen,
     every_figure_has_an_element_and_a_table,
     figures_of,
@@ -298,7 +299,7 @@ def test_a_circuit_is_enough_if_it_says_most_and_more_than_chance(tmp_path, says
 def test_five_facts_show_nothing(tmp_path):
     run = made(tmp_path, only=("judged",), relations=("capital",), facts=5)
     short, text = answer(run, "small part")
-    assert short == "Not shown" and "of 5 facts only" in text
+    assert short == "Too few cases" and "of 5 facts only" in text
     assert "(5 facts only)" in headings(page_of(run))
 
 
@@ -317,6 +318,18 @@ def test_a_circuit_is_its_relations_own_if_another_does_less(tmp_path, says, kee
     assert answer(run, "own?")[0] == short
     same = short == "Not shown"
     assert ("a difference that may be chance" in headings(page_of(run)).partition("keeps")[2].split("\n")[0]) == same
+
+
+def test_a_circuit_is_enough_in_some_relations_only_if_one_is_said_too_little(tmp_path):
+    run = made(tmp_path / "run", only=("judged",), relations=[f"relation_{place}" for place in range(6)])
+    lost = (pl.col("relation") == "relation_0") & (pl.col("circuit") == CIRCUIT)
+    lost &= pl.col("query").is_in(
+        table(run, "judged", relation="relation_0")["query"].unique().sort().gather_every(2)
+    )
+    one = altered(run, tmp_path / "one", "judged", pl.when(lost).then(50).otherwise(pl.col("rank")).alias("rank"))
+    assert answer(run, "small part")[0] == "Yes"
+    short, text = answer(one, "small part")
+    assert short == "Partly" and "is kept in 5 of 6 relations" in text
 
 
 @pytest.mark.slow
@@ -379,7 +392,7 @@ def test_heads_are_marked_by_role_and_confirmation(page):
 
 def test_few_relations_do_not_show_that_circuits_overlap(folder, page):
     short, text = answer(folder, "share parts")
-    assert short == "Not shown" and "of 3 relations only" in text
+    assert short == "Too few cases" and "of 3 relations only" in text
     assert re.search(r"random circuits’ \d+% \(3 relations only\)", headings(page))
 
 
@@ -470,7 +483,7 @@ def test_scores_find_the_edges_if_most_of_the_strongest_are_theirs(tmp_path, fou
 
 def test_lower_layers_are_not_called_fuller_without_an_interval_that_says_so(folder):
     short, text = answer(folder, "lower layers")
-    assert short == "Not shown" and "of 3 relations only" in text
+    assert short == "Too few cases" and "of 3 relations only" in text
 
 
 # How it was made
@@ -577,3 +590,7 @@ def test_a_relations_views_are_shown_in_every_section_at_once(page):
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(many):
     fits_a_narrow_screen(many)
+
+
+def test_the_first_clause_of_each_answer_has_its_figure(folder):
+    answers_begin_with_their_figure(folder)

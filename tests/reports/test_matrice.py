@@ -17,6 +17,7 @@ from pages import (
     EVIL,
     altered,
     answer,
+    answers_begin_with_their_figure,
     draws_every_figure_that_is_to_be_seen,
     every_figure_has_an_element_and_a_table,
     figures_of,
@@ -521,3 +522,7 @@ def test_the_page_opens_without_a_complaint_and_draws_every_figure(evil):
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(many):
     fits_a_narrow_screen(many)
+
+
+def test_the_first_clause_of_each_answer_has_its_figure(folder):
+    answers_begin_with_their_figure(folder)

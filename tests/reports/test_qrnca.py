@@ -16,6 +16,7 @@ from pages import (
     EVIL,
     altered,
     answer,
+    answers_begin_with_their_figure,
     draws_every_figure_that_is_to_be_seen,
     every_figure_has_an_element_and_a_table,
     figures_of,
@@ -343,3 +344,7 @@ def test_choosing_an_evaluation_shows_it_wherever_there_is_one(page):
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(evil):
     fits_a_narrow_screen(evil)
+
+
+def test_the_first_clause_of_each_answer_has_its_figure(folder):
+    answers_begin_with_their_figure(folder)

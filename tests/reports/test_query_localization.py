@@ -17,6 +17,7 @@ from pages import (
     EVIL,
     altered,
     answer,
+    answers_begin_with_their_figure,
     draws_every_figure_that_is_to_be_seen,
     every_figure_has_an_element_and_a_table,
     figures_take_markup_as_text,
@@ -379,3 +380,7 @@ def test_choosing_a_localizer_shows_its_findings_wherever_it_has_some(page):
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(evil):
     fits_a_narrow_screen(evil)
+
+
+def test_the_first_clause_of_each_answer_has_its_figure(folder):
+    answers_begin_with_their_figure(folder)

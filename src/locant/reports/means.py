@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 import torch
@@ -90,6 +90,11 @@ def apart(one: Interval | None, other: Interval | None, least: int = LEAST) -> b
     if one is None or other is None or min(one.n, other.n) < least:
         return False
     return one.high < other.low or other.high < one.low
+
+
+def too_few(found: Iterable[Interval | None], least: int = LEAST) -> bool:
+    """Whether no mean is over enough facts to show anything."""
+    return all(one is None or one.n < least for one in found)
 
 
 def doubt(found: Interval, least: int = LEAST) -> str:

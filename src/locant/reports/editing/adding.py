@@ -12,7 +12,7 @@ from locant.recipes.editing.edited import COLLAPSED
 from locant.recipes.editing.judged import EARLIEST
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, grid, panels, plot
-from locant.reports.editing.means import HALF, best_of, gap_of, lead_of, over, range_of, shown, tally
+from locant.reports.editing.means import HALF, best_of, few, gap_of, lead_of, others_of, over, range_of, shown, tally
 from locant.reports.editing.names import colour_of, dash_of, name_of
 from locant.reports.editing.run import Run, mean_in, perplexity_in
 from locant.reports.lines import Line, sweep
@@ -66,10 +66,11 @@ def answer(run: Run) -> Answer:
     alone = _lost(run, best, last)
     text += f" (to the same edited alone: {gap_of(alone)})" if alone is not None else ""
     text += f"{_early(run, best, last)}{_spared(run, best, last)}."
-    others = range_of(found, best)
-    text += f" With the other{'s' if len(found) > 2 else ''}: {others}." if others else ""
+    text += others_of(found, best)
     signs = [over(one, HALF) for one in found.values()]
-    return Answer(QUESTION, verdict(signs), f"{text} {tally(signs, 'Surely in more than half')}.")
+    return Answer(
+        QUESTION, verdict(signs, few(found.values())), f"{text} {tally(signs, 'Surely in more than half')}."
+    )
 
 
 def _early(run: Run, method: str, last: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
-from locant.reports.editing.means import LEAST, cases_of, gap_of, shown
+from locant.reports.editing.means import LEAST, cases_of, few, gap_of, shown
 from locant.reports.editing.names import RANDOM
 from locant.reports.editing.run import Run
 from locant.reports.means import side
@@ -40,6 +40,7 @@ def answer(run: Run) -> Answer:
     found = gaps(run)
     if not found.keys() >= set(_JUDGED):
         return Answer(QUESTION, UNMEASURED, _why(run))
+    told = [found[pair] for pair in _JUDGED]
     parts = [
         f"{_ROWS[pair].partition(': ')[2] or _ROWS[pair]} {shown(run.mean(KN, *pair))} against "
         f"{shown(run.mean(RANDOM, *pair))}: difference {gap_of(found[pair])}"
@@ -48,7 +49,7 @@ def answer(run: Run) -> Answer:
     text = f"Of requests, with as many neurons edited alike: {'; '.join(parts)}; {cases_of(found[_JUDGED[0]])}."
     cost = found.get(("neighbour", "kept"))
     text += f" Neighbours kept: difference {gap_of(cost)}." if cost is not None else ""
-    return Answer(QUESTION, verdict([side(found[pair], LEAST) for pair in _JUDGED]), text)
+    return Answer(QUESTION, verdict([side(one, LEAST) for one in told], few(told)), text)
 
 
 def _why(run: Run) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
-from locant.reports.editing.means import LEAST, cases_of, gap_of, range_of, shown, tally
+from locant.reports.editing.means import LEAST, cases_of, few, gap_of, range_of, shown, tally
 from locant.reports.editing.names import name_of
 from locant.reports.editing.run import Run
 from locant.reports.means import difference, side
@@ -39,11 +39,13 @@ def answer(run: Run) -> Answer:
     most = max(found, key=lambda name: found[name].mean)
     tokens, freely = (run.mean(most, "request", metric) for metric in ("tokens", WRITTEN))
     said = f"{shown(tokens)} of the new object’s tokens are right, {shown(freely)} are written freely"
-    text = f"Most with {name_of(most)}: {said}; difference {gap_of(found[most])}; {cases_of(found[most])}."
+    text = f"Most with {name_of(most)}: {said}: difference {gap_of(found[most])} ({cases_of(found[most])})."
     others = range_of(found, most, points)
-    text += f" Difference with the other{'s' if len(found) > 2 else ''}: {others}." if others else ""
+    text += (
+        f" With the other {'methods' if len(found) > 2 else 'method'} the difference is {others}." if others else ""
+    )
     signs = [side(one, LEAST) for one in found.values()]
-    return Answer(QUESTION, verdict(signs), f"{text} {tally(signs, 'Surely above zero')}.")
+    return Answer(QUESTION, verdict(signs, few(found.values())), f"{text} {tally(signs, 'Surely above zero')}.")
 
 
 def sections(run: Run) -> Iterator[Section]:

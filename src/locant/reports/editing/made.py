@@ -43,7 +43,7 @@ CONTROLS = (
     ("Alone", "the same cases edited alone, beside edits in turn and together"),
     ("Shuffled facts", "facts with the localization effects of other facts"),
     ("The best fixed layer", "of all other facts, beside the layer that localization names"),
-    ("Ten cases", "what fewer show is called not shown"),
+    ("Ten cases", "fewer are too few to show anything"),
 )
 
 

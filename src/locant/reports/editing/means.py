@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from locant.reports.editing.names import name_of
-from locant.reports.means import doubt, side
+from locant.reports.means import doubt, side, too_few
 from locant.reports.numbers import count, points, portion
 from locant.types import Interval
 
@@ -53,9 +53,9 @@ def alike(found: Mapping[str, Interval], best: str) -> list[str]:
 
 
 def lead_of(found: Mapping[str, Interval], best: str) -> str:
-    """The best method before what it does: `with ROME, the most,` or `with ROME, as with FT,`."""
+    """The best method before what it does: `with ROME, the best here,` or `with ROME, as with FT,`."""
     same = alike(found, best)
-    why = f", as with {one_of(list(map(name_of, same)))}," if same else ", the most," if len(found) > 1 else ""
+    why = f", as with {one_of(list(map(name_of, same)))}," if same else ", the best here," if len(found) > 1 else ""
     return f"with {name_of(best)}{why}"
 
 
@@ -69,6 +69,18 @@ def range_of(found: Mapping[str, Interval], leave: str, said: Callable[[Interval
     others = {name: one for name, one in found.items() if name != leave and math.isfinite(one.mean)}
     ends = dict.fromkeys(pick(others, key=lambda name: others[name].mean) for pick in (min, max) if others)
     return " to ".join(f"{said(others[name])} ({name_of(name)})" for name in ends)
+
+
+def few(found: Iterable[Interval | None]) -> bool:
+    """Whether no mean is over enough cases to show anything."""
+    return too_few(found, LEAST)
+
+
+def others_of(found: Mapping[str, Interval], leave: str) -> str:
+    """What the other methods have, in a sentence; empty without others."""
+    others = range_of(found, leave)
+    many = len(found) > 2
+    return f" The other {'methods have' if many else 'method has'} {others}." if others else ""
 
 
 def tally(signs: Sequence[int], claim: str) -> str:

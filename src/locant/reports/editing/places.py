@@ -10,7 +10,7 @@ import polars as pl
 
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, legend, panels, plot
-from locant.reports.editing.means import LEAST, cases_of, gap_of, one_of, shown
+from locant.reports.editing.means import LEAST, cases_of, few, gap_of, one_of, shown
 from locant.reports.editing.names import EFFECTS, colour_of, dash_of, label_of, name_of, ordered
 from locant.reports.editing.run import Run
 from locant.reports.lines import Line, sweep
@@ -83,17 +83,19 @@ def answer(run: Run) -> Answer:
     if not found:
         return Answer(QUESTION, UNMEASURED, _untraced(run) or _why(run))
     said = [
-        f"{one.name}: {gap_of(one.found['gain'])}; R² {one.found['layer'].mean:.2f} by the layer, "
+        f"{one.name}: R² {one.found['layer'].mean:.2f} by the layer, "
         f"{one.found['effect'].mean:.2f} by the effect, {one.found['both'].mean:.2f} by both, so that it adds "
         f"{one.found['added'].mean:.2f}, {p_value(one.p)}"
         for one in found
     ]
+    wins = "; ".join(f"{gap_of(one.found['gain'])} with {one.name}" for one in found)
     text = (
-        "What following it wins, in rewrite score, over the one layer that is best for other facts; R² of that "
-        f"score; p against shuffled facts; {cases_of(found[0].found['added'])}. {'. '.join(said)}."
+        f"Over the one layer that is best for other facts, following it wins in rewrite score {wins} "
+        f"({cases_of(found[0].found['added'])}). Of that score is explained, with p against shuffled facts, "
+        f"{'. '.join(said)}."
         f"{_ranges(run, found)}{_untraced(run)}"
     )
-    return Answer(QUESTION, verdict([one.gains for one in found]), text)
+    return Answer(QUESTION, verdict([one.gains for one in found], few(one.found["gain"] for one in found)), text)
 
 
 def _ranges(run: Run, found: list[Place]) -> str:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, panels, plot
 from locant.reports.drawing import Bar, change_bars
-from locant.reports.editing.means import best_of, cases_of, gap_of, over, shown, tally
+from locant.reports.editing.means import best_of, cases_of, few, gap_of, over, shown, tally
 from locant.reports.editing.names import colour_of, name_of
 from locant.reports.editing.run import Run, perplexity_in
 from locant.reports.editing.taken import takes
@@ -53,7 +53,7 @@ def answer(run: Run) -> Answer:
     if worst != best:
         text += f" Least is kept by {name_of(worst)}: {_in_words(run, worst, short=True)}."
     claim = f"Of both, {share(ENOUGH)} or more are surely kept"
-    return Answer(QUESTION, verdict(signs), f"{text} {tally(signs, claim)}.")
+    return Answer(QUESTION, verdict(signs, few(found.values())), f"{text} {tally(signs, claim)}.")
 
 
 def _spares(run: Run, method: str) -> int:

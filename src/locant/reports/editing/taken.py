@@ -9,7 +9,20 @@ import polars as pl
 
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, legend, plot
-from locant.reports.editing.means import HALF, alike, best_of, cases_of, gap_of, lead_of, over, range_of, shown, tally
+from locant.reports.editing.means import (
+    HALF,
+    alike,
+    best_of,
+    cases_of,
+    few,
+    gap_of,
+    lead_of,
+    others_of,
+    over,
+    range_of,
+    shown,
+    tally,
+)
 from locant.reports.editing.names import name_of
 from locant.reports.editing.run import Run
 from locant.reports.means import mean, values
@@ -104,13 +117,14 @@ def takes(run: Run, method: str) -> int:
 def _answer(run: Run, of: Asked) -> Answer:
     found = firsts(run, of.asked)
     if not found:
-        return Answer(of.question, UNMEASURED, f"No case was edited alone, or none has queries {of.whose[3:]}.")
+        return Answer(of.question, UNMEASURED, "No case was edited alone, or no queries of this kind were asked.")
     best = best_of(found)
     signs = [over(one, HALF) for one in found.values()]
     text = f"{_with(run, of, best, found)}{_ahead(run, of, best, found)}"
-    others = range_of(found, best)
-    text += f" With the other{'s' if len(found) > 2 else ''}: {others}." if others else ""
-    return Answer(of.question, verdict(signs), f"{text} {tally(signs, 'Surely in more than half')}.")
+    text += others_of(found, best)
+    return Answer(
+        of.question, verdict(signs, few(found.values())), f"{text} {tally(signs, 'Surely in more than half')}."
+    )
 
 
 def _with(run: Run, of: Asked, method: str, found: dict[str, Interval]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from locant.reports.answers import UNMEASURED, Answer, verdict
+from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
-from locant.reports.knowledge_circuits.means import less, n_of, shown
+from locant.reports.knowledge_circuits.means import judged, less, n_of, shown
 from locant.reports.knowledge_circuits.names import method_of, part_of
 from locant.reports.knowledge_circuits.run import Run, interval_in
-from locant.reports.means import side, values
+from locant.reports.means import values
 from locant.reports.numbers import count, decimal, portion
 from locant.reports.rows import Dot, dots
 from locant.types import Interval
@@ -34,16 +34,18 @@ def answer(run: Run) -> Answer:
     if mine is None:
         why = "The scores are exact." if own == "exact" else "No edges were cut one by one."
         return Answer(QUESTION, UNMEASURED, why)
-    text = f"With {method_of(own)}, by which this run’s circuits are found: {_in_words(run, own)}."
+    text = f"{method_of(own)}, by which this run’s circuits are found, finds {_in_words(run, own)}."
     others = {name: one for name in values(run["agreement"], "method") if (one := found(run, name, "shared"))}
     best = max(others, key=lambda name: others[name].mean)
     if best != own:
-        text += f" Most with {method_of(best)}: {_in_words(run, best)}."
-    return Answer(QUESTION, verdict([side(less(mine, 0.5))]), f"{text} {n_of(mine, 'relation')}.")
+        text += f" {method_of(best)} finds most: {_in_words(run, best)}."
+    return Answer(QUESTION, judged(less(mine, 0.5)), f"{text} {n_of(mine, 'relation')}.")
 
 
 def _in_words(run: Run, method: str) -> str:
-    parts = [f"{portion(one)} of the strongest edges" if (one := found(run, method, "shared")) else ""]
+    parts = [
+        f"{portion(one)} of the edges that are strongest by cutting" if (one := found(run, method, "shared")) else ""
+    ]
     parts += [
         f"{MEASURES[measure][0]} {decimal(one)}"
         for measure in ("pearson", "spearman")

@@ -7,9 +7,19 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, COMPLEMENT, NOTHING, OTHER, RANDOM, WHOLE
-from locant.reports.answers import NO, PARTLY, UNMEASURED, UNSHOWN, YES, Answer
+from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer
 from locant.reports.blocks import Block, Section, absent, caption, details, grid, legend, panels, plot
-from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, n_of, shown, sure, tally
+from locant.reports.knowledge_circuits.means import (
+    INTERVALS,
+    everywhere,
+    gap_of,
+    how_many,
+    judged,
+    n_of,
+    shown,
+    sure,
+    tally,
+)
 from locant.reports.knowledge_circuits.names import CIRCUITS, MARKS, metric_of, part_of, relation_of
 from locant.reports.knowledge_circuits.run import ALL, Run
 from locant.reports.means import in_order, pooled_difference, side, values
@@ -39,37 +49,33 @@ def enough(run: Run, relation: str | None = None) -> Interval | None:
 
 
 def answer(run: Run) -> Answer:
-    """Yes if circuits surely say enough of what the model says, and surely more than random ones."""
+    """Yes if circuits surely say enough of what the model says, in every relation, and more than random ones."""
     own, whole, random = (run.complete(what, "hit") for what in (CIRCUIT, WHOLE, RANDOM))
     if own is None or whole is None:
         return Answer(QUESTION, UNMEASURED, "No circuits were run alone.")
     first, model = run.complete(CIRCUIT, "first"), run.complete(WHOLE, "first")
     text = (
-        f"With at most {part_of(run.share)} of the edges, the answer of facts that circuits were not found on is "
-        f"among the first {run.k} tokens in {portion(own)} (whole model: {shown(whole)})"
+        f"With at most {part_of(run.share)} of the edges, the answer is among the first {run.k} tokens in "
+        f"{portion(own)} of facts that the circuits were not found on (whole model: {shown(whole)}; {n_of(own)})."
     )
-    text += f" and first in {portion(first)} (whole model: {shown(model)})" if first is not None else ""
-    text += f"; {n_of(own)}."
+    text += f" It comes first in {portion(first)} (whole model: {shown(model)})." if first is not None else ""
     if random is not None:
         beyond = run.gap("hit", CIRCUIT, RANDOM)
         text += (
-            f" Random circuits with as many edges in the same layers: {portion(random)}, a difference of "
-            f"{gap_of(beyond)}; in first choices {gap_of(run.gap('first', CIRCUIT, RANDOM))}."
+            f" With random circuits of as many edges in the same layers it is among them in {portion(random)}: "
+            f"difference {gap_of(beyond)}, and in first choices {gap_of(run.gap('first', CIRCUIT, RANDOM))}."
         )
     rest = run.complete(COMPLEMENT, "hit")
-    text += f" Without the circuit’s edges the rest of the model says {portion(rest)}." if rest is not None else ""
+    text += f" With all edges but the circuit’s it is among them in {portion(rest)}." if rest is not None else ""
     each = [enough(run, relation) for relation in run.relations]
-    text += f" {tally(each, f'Surely {part_of(ENOUGH)} or more of what the model says')}."
-    return Answer(QUESTION, _short(run), text)
+    text += f" {tally(each, f'Surely {part_of(ENOUGH)} or more of what the model says is kept')}."
+    return Answer(QUESTION, _short(run, each), text)
 
 
-def _short(run: Run) -> str:
-    claimed, beyond = side(enough(run)), side(run.gap("hit", CIRCUIT, RANDOM))
-    if claimed < 0:
-        return NO
-    if claimed > 0:
-        return YES if beyond > 0 else PARTLY
-    return UNSHOWN
+def _short(run: Run, each: Sequence[Interval | None]) -> str:
+    short = judged(enough(run))
+    beyond = side(run.gap("hit", CIRCUIT, RANDOM)) > 0
+    return PARTLY if short == YES and not (beyond and everywhere(each)) else short
 
 
 def sections(run: Run) -> Iterator[Section]:

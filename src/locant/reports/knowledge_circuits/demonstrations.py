@@ -8,12 +8,12 @@ import polars as pl
 
 from locant.recipes.knowledge_circuits.means import ALL
 from locant.recipes.knowledge_circuits.shown import NEW, RANDOM, SHOWN, ZERO_SHOT
-from locant.reports.answers import UNMEASURED, Answer, verdict
+from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
-from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, n_of, shown, sure
+from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, judged, n_of, shown, sure
 from locant.reports.knowledge_circuits.names import relation_of
 from locant.reports.knowledge_circuits.run import Run, interval_in
-from locant.reports.means import pooled_difference, side, values
+from locant.reports.means import pooled_difference, values
 from locant.reports.numbers import points, portion
 from locant.reports.rows import Dot, dots
 from locant.types import Interval
@@ -49,13 +49,14 @@ def answer(run: Run) -> Answer:
     if whole is None or new is None or random is None:
         return Answer(QUESTION, UNMEASURED, "No facts were shown before others were asked.")
     more = gap(run, RANDOM, NEW)
+    alone = shown(probability_of(run, ZERO_SHOT))
     text = (
-        f"After a demonstration P(answer) is {portion(whole)} (asked alone: {shown(probability_of(run, ZERO_SHOT))}; "
-        f"gained: {gap_of(gap(run, SHOWN, ZERO_SHOT))}). Without the heads that it brings into the circuit: "
-        f"{portion(new)}; without as many random heads of their layers: {portion(random)}. More is lost without the "
-        f"new ones by {gap_of(more)} ({n_of(whole)})."
+        f"Without the heads that a demonstration brings into the circuit P(answer) is {portion(new)}, and without as "
+        f"many random heads of their layers {portion(random)}: difference {gap_of(more)} ({n_of(whole)}). With all "
+        f"heads it is {portion(whole)} after a demonstration and {alone} asked alone: difference "
+        f"{gap_of(gap(run, SHOWN, ZERO_SHOT))}."
     )
-    return Answer(QUESTION, verdict([side(more)]), text)
+    return Answer(QUESTION, judged(more), text)
 
 
 def sections(run: Run) -> Iterator[Section]:

@@ -7,15 +7,14 @@ from collections.abc import Iterator, Mapping
 import plotly.graph_objects as go
 import polars as pl
 
-from locant.reports.answers import UNMEASURED, Answer, verdict
+from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, note, panels, plot, some
 from locant.reports.circuits import Note, circuit_block
 from locant.reports.knowledge_circuits.cells import cells
 from locant.reports.knowledge_circuits.graphs import DRAWN, layer_shares, strongest
-from locant.reports.knowledge_circuits.means import gap_of, n_of, sure
+from locant.reports.knowledge_circuits.means import gap_of, judged, n_of, sure
 from locant.reports.knowledge_circuits.names import method_of, relation_of, scored_by
 from locant.reports.knowledge_circuits.run import Run, over_relations
-from locant.reports.means import side
 from locant.reports.numbers import count, portion, share
 from locant.reports.text import plotly
 from locant.selections.circuits import Circuit
@@ -47,11 +46,11 @@ def answer(run: Run) -> Answer:
     if not found:
         return Answer(QUESTION, UNMEASURED, "No edges were scored.")
     text = (
-        f"Of the nodes of the lower half of layers {portion(found['lower'])} are in a relation’s circuit, of the "
-        f"upper half’s {portion(found['upper'])}: difference {gap_of(found['gap'], 'relation')} "
+        f"{portion(found['lower'])} of the nodes in the lower half of the layers are in a relation’s circuit, and "
+        f"{portion(found['upper'])} of those in the upper half: difference {gap_of(found['gap'], 'relation')} "
         f"({n_of(found['gap'], 'relation')})."
     )
-    return Answer(QUESTION, verdict([side(found["gap"])]), text)
+    return Answer(QUESTION, judged(found["gap"]), text)
 
 
 def sections(run: Run) -> Iterator[Section]:

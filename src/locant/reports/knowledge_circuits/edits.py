@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import plotly.graph_objects as go
 
 from locant.recipes.knowledge_circuits.edited import UNEDITED
-from locant.reports.answers import UNMEASURED, Answer, verdict
+from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, panels, plot, some
-from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, less, n_of, shown
+from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, judged, less, n_of, shown
 from locant.reports.knowledge_circuits.names import edit_of
 from locant.reports.knowledge_circuits.run import Run, interval_in
 from locant.reports.lines import Line, sweep
-from locant.reports.means import pooled_difference, side, spread, values
+from locant.reports.means import pooled_difference, spread, values
 from locant.reports.numbers import count, portion, share
 from locant.reports.rows import Dot, dots
 from locant.reports.text import plotly, upper
@@ -67,35 +67,32 @@ def answers(run: Run) -> list[Answer]:
         why = " ".join(["No facts were edited.", *refusals(run)])
         return [Answer(QUESTION, UNMEASURED, why), Answer(SPILLING, UNMEASURED, why)]
     stays = [
-        f"{edit_of(name)}: {portion(one)}, more than random circuits would share by {gap_of(beyond(run, name))}"
+        f"{portion(one)} stay with {edit_of(name)} (difference from random circuits: {gap_of(beyond(run, name))})"
         for name in every
         if (one := found(run, name, "edges")) is not None
     ]
     n = next(one for name in every if (one := found(run, name, "edges")) is not None)
-    text = (
-        "Of the edges that the fact’s circuit has before the edit or after it, both have this part. "
-        f"{'; '.join(stays)}; {n_of(n, 'edit')}."
-    )
+    text = f"Of the edges that the fact’s circuit has before or after the edit {'; '.join(stays)}; {n_of(n, 'edit')}."
     text = " ".join([text, *refusals(run)])
-    signs = [side(less(found(run, name, "edges"), 0.5)) for name in every]
-    return [Answer(QUESTION, verdict(signs), text), _spilling(run, every)]
+    short = judged(*(less(found(run, name, "edges"), 0.5) for name in every))
+    return [Answer(QUESTION, short, text), _spilling(run, every)]
 
 
 def _spilling(run: Run, every: list[str]) -> Answer:
-    parts, signs = [], []
+    parts, measured = [], []
     for name in every:
         said, spilled = found(run, name, "said"), found(run, name, "spilled")
         if said is None or spilled is None:
             continue
-        signs.append(side(spilled))
-        parts.append(f"{edit_of(name)}: {portion(spilled)} of other facts (the edit itself takes in {portion(said)})")
+        measured.append(spilled)
+        parts.append(f"{portion(spilled)} with {edit_of(name)} (the edit itself takes in {portion(said)})")
     if not parts:
         return Answer(SPILLING, UNMEASURED, "No other facts were asked.")
-    n = next(one for name in every if (one := found(run, name, "spilled")) is not None)
     text = (
-        f"The new object comes to be said of other facts of the relation, which had not said it. {'; '.join(parts)}; "
+        "The new object comes to be said of this part of the relation’s other facts, which had not said it: "
+        f"{'; '.join(parts)}; {n_of(measured[0], 'edit')}."
     )
-    return Answer(SPILLING, verdict(signs), f"{text}{n_of(n, 'edit')}.")
+    return Answer(SPILLING, judged(*measured), text)
 
 
 def sections(run: Run) -> Iterator[Section]:

@@ -8,12 +8,12 @@ import plotly.graph_objects as go
 import polars as pl
 
 from locant.recipes.knowledge_circuits.wrong import BLAMED, RANDOM, RIGHT, WRONG
-from locant.reports.answers import UNMEASURED, Answer, verdict
+from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, panels, plot
-from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, n_of, shown, sure
+from locant.reports.knowledge_circuits.means import INTERVALS, gap_of, how_many, judged, n_of, shown, sure
 from locant.reports.knowledge_circuits.run import Run, interval_in
 from locant.reports.lines import Line, sweep
-from locant.reports.means import pooled_difference, side, spread
+from locant.reports.means import pooled_difference, spread
 from locant.reports.numbers import decimal, portion, probability
 from locant.reports.rows import Dot, dots
 from locant.reports.text import plotly
@@ -46,17 +46,18 @@ def answer(run: Run) -> Answer:
         return Answer(QUESTION, UNMEASURED, "No query was found that the model gets wrong.")
     mended = gap(run, WRONG)
     text = (
-        f"Without the head that says the wrong token most, the answer is above it in {portion(own)} of queries got "
-        f"wrong; without another head of its layer in {shown(of_heads(run, WRONG, RANDOM))}: difference "
-        f"{gap_of(mended, 'query')}, in logits {shown(gap(run, WRONG, 'margin'), decimal)} ({n_of(own, 'query')})."
+        f"Without the head that says the wrong token most, the answer is above that token in {portion(own)} of "
+        f"queries got wrong, and in {shown(of_heads(run, WRONG, RANDOM))} without another head of its layer: "
+        f"difference {gap_of(mended, 'query')} ({n_of(own, 'query')}; in logits "
+        f"{shown(gap(run, WRONG, 'margin'), decimal)})."
     )
     right = of_heads(run, RIGHT, BLAMED)
     if right is not None:
         text += (
-            f" Of queries got right, where the second choice takes its place, the answer stays above in "
-            f"{portion(right)} and {shown(of_heads(run, RIGHT, RANDOM))}."
+            f" Of queries got right, the answer stays above the second choice in {portion(right)} without the head "
+            f"that says that one most, and in {shown(of_heads(run, RIGHT, RANDOM))} without another."
         )
-    return Answer(QUESTION, verdict([side(mended)]), text)
+    return Answer(QUESTION, judged(mended), text)
 
 
 def sections(run: Run) -> Iterator[Section]:

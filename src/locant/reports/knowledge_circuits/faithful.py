@@ -10,13 +10,13 @@ import plotly.graph_objects as go
 import polars as pl
 
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, OTHER, RANDOM
-from locant.reports.answers import UNMEASURED, Answer, verdict
+from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, details, grid, plot
-from locant.reports.knowledge_circuits.means import gap_of, n_of, shown, sure, tally
+from locant.reports.knowledge_circuits.means import everywhere, gap_of, judged, n_of, shown, sure, tally
 from locant.reports.knowledge_circuits.names import CIRCUITS, COLOURS, part_of, relation_of, scored_by
 from locant.reports.knowledge_circuits.run import ALL, Run, interval_in, over_relations
 from locant.reports.lines import Line, sweep
-from locant.reports.means import side, spread
+from locant.reports.means import spread
 from locant.reports.numbers import count, decimal, portion
 from locant.types import Interval
 
@@ -65,7 +65,7 @@ def apart(run: Run, other: str) -> Interval | None:
 
 
 def answer(run: Run) -> Answer:
-    """Yes if the own circuit surely says more, and keeps more of the metric, than another relation's."""
+    """Yes if the own circuit surely says more, in every relation, and keeps more of the metric than another's."""
     said, kept = run.gap("first", CIRCUIT, OTHER), apart(run, OTHER)
     if said is None and kept is None:
         return Answer(QUESTION, UNMEASURED, "No relation’s facts were tried on another relation’s circuit.")
@@ -73,22 +73,22 @@ def answer(run: Run) -> Answer:
     own, other = run.complete(CIRCUIT, "first"), run.complete(OTHER, "first")
     if own is not None and other is not None:
         parts.append(
-            f"Of test facts the answer is first in {portion(own)} with the relation’s own circuit and in "
+            f"The answer comes first in {portion(own)} of new facts with the relation’s own circuit, and in "
             f"{portion(other)} with another relation’s: difference {gap_of(said)} ({n_of(own)})."
         )
     among = run.gap("among", CIRCUIT, OTHER)
-    parts += [f"Among the relation’s answers alone: {gap_of(among)}."] if among is not None else []
+    parts += [f"Among the relation’s answers alone the difference is {gap_of(among)}."] if among is not None else []
     if kept is not None:
         random = apart(run, RANDOM)
         parts.append(
-            f"Of the {scored_by(run.metric)} the own circuit keeps {gap_of(kept, 'relation')} more than another’s"
-            + (f", and {gap_of(random, 'relation')} more than random ones" if random is not None else "")
+            f"Of the {scored_by(run.metric)} the own circuit keeps more than another’s by {gap_of(kept, 'relation')}"
+            + (f", and more than random ones by {gap_of(random, 'relation')}" if random is not None else "")
             + f" ({n_of(kept, 'relation')})."
         )
     each = [run.gap("first", CIRCUIT, OTHER, relation) for relation in run.relations]
-    parts.append(f"{tally(each, 'Surely more first choices')}.")
-    signs = [side(one) for one in (said, kept) if one is not None]
-    return Answer(QUESTION, verdict(signs), " ".join(parts))
+    parts.append(f"{tally(each, 'Surely more answers come first')}.")
+    short = judged(*(one for one in (said, kept) if one is not None))
+    return Answer(QUESTION, PARTLY if short == YES and not everywhere(each) else short, " ".join(parts))
 
 
 def sections(run: Run) -> Iterator[Section]:

@@ -47,9 +47,10 @@ def answer(run: Run) -> Answer:
     both = set(movers) & set(relating)
     number = len(relations)
     text = (
-        f"Told by rules, {count(len(_with(rows)))} heads of {count(rows['head'].n_unique())} have a role in some "
-        f"relation. Without them, what the paper says of the role happens to a mover in {count(len(movers))} and to "
-        f"a relation head in {count(len(relating))} of {some(number, 'relation')}: {_counts(rows)}. {_shares(rows)}"
+        f"Removing a head does what the paper says of a mover in {count(len(movers))} and of a relation head in "
+        f"{count(len(relating))} of {some(number, 'relation')}. By rules, "
+        f"{count(len(_with(rows)))} of {some(rows['head'].n_unique(), 'head')} have a role in some relation; over "
+        f"all relations, {_counts(rows)}. {_shares(rows)}"
     )
     short = YES if len(both) == number else PARTLY if movers or relating else NO
     return Answer(QUESTION, short, text)
@@ -78,8 +79,8 @@ def _shares(rows: pl.DataFrame) -> str:
         ("heads without a role", rows.filter(pl.col("role") == NONE)),
     ):
         if len(own):
-            told.append(f"of {name} {share(int(own['in_circuit'].sum()) / len(own))}")
-    return f"In the relation’s circuit are {' and '.join(told)}." if told else ""
+            told.append(f"{share(int(own['in_circuit'].sum()) / len(own))} of {name}")
+    return f"{' and '.join(told)} are in the relation’s circuit." if told else ""
 
 
 def sections(run: Run) -> Iterator[Section]:

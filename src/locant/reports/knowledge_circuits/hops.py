@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from locant.reports.answers import UNMEASURED, Answer, verdict
+from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, panels, plot
-from locant.reports.knowledge_circuits.means import gap_of, n_of, sure
+from locant.reports.knowledge_circuits.means import gap_of, judged, n_of, sure
 from locant.reports.knowledge_circuits.names import relation_of
 from locant.reports.knowledge_circuits.run import Run
-from locant.reports.means import mean_over, number, side
+from locant.reports.means import mean_over, number
 from locant.reports.numbers import count, portion, share
 from locant.reports.rows import Dot, dots
 from locant.types import Interval
@@ -58,13 +58,13 @@ def answer(run: Run) -> Answer:
     own, gap = average(run, _OWN), beyond(run, "other")
     if own is None:
         return Answer(QUESTION, UNMEASURED, "No questions of two steps were asked.")
-    text = f"Of the edges of each step’s circuit {portion(own)} are in the circuit of both steps"
+    text = f"The circuit of a question of two steps has {portion(own)} of the edges of each step’s circuit"
     other, random = average(run, ("other",)), average(run, ("expected",))
     if other is not None:
-        text += f", of other relations’ {portion(other)} (difference {gap_of(gap, 'kind')})"
+        text += f", {portion(other)} of those of other relations’ circuits (difference {gap_of(gap, 'kind')})"
     if random is not None:
-        text += f", of random circuits {portion(random)} ({gap_of(beyond(run, 'expected'), 'kind')})"
-    return Answer(QUESTION, verdict([side(gap)]), f"{text}; {n_of(own, 'kind')} of questions.")
+        text += f", and {portion(random)} of random ones (difference {gap_of(beyond(run, 'expected'), 'kind')})"
+    return Answer(QUESTION, judged(gap), f"{text}; {n_of(own, 'kind')} of questions.")
 
 
 def sections(run: Run) -> Iterator[Section]:

@@ -28,7 +28,7 @@ CONTROLS = (
     ("The other half", "circuits are found on validation facts, tried on test facts"),
     ("Random heads", "of the layers of those that are cut"),
     ("Facts got right", "beside those got wrong, of the same relations"),
-    ("Six", "what fewer facts, relations or queries show is called not shown"),
+    ("Six", "fewer facts, relations or queries are too few to show anything"),
 )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from locant.reports.means import LEAST, doubt, side
+from locant.reports.answers import verdict
+from locant.reports.means import LEAST, doubt, side, too_few
 from locant.reports.numbers import count, points, portion
 from locant.types import Interval
 
@@ -55,11 +56,28 @@ def sure(found: Interval | None, unit: str = "fact") -> str:
     return ": a difference that may be chance"
 
 
+def judged(*found: Interval | None) -> str:
+    """One word for a claim that holds where each of these is surely above zero."""
+    return verdict([side(one) for one in found], too_few(found))
+
+
+def everywhere(found: Sequence[Interval | None]) -> bool:
+    """Whether a claim surely holds in each relation that has facts enough to show it."""
+    return all(side(one) > 0 for one in _enough(found))
+
+
 def tally(found: Sequence[Interval | None], claim: str, unit: str = "relation") -> str:
     """Of how many relations a claim surely holds: `surely more in 3 of 5 relations`."""
-    known = [one for one in found if one is not None]
-    holds = sum(side(one) > 0 for one in known)
-    return f"{claim} in {holds} of {_some(len(known), unit)}"
+    known = _enough(found)
+    if not known:
+        return f"No {unit} by itself has facts enough to show anything"
+    few = sum(one is not None for one in found) - len(known)
+    rest = f" ({_some(few, unit)} more with too few facts)" if few else ""
+    return f"{claim} in {sum(side(one) > 0 for one in known)} of {_some(len(known), unit)}{rest}"
+
+
+def _enough(found: Sequence[Interval | None]) -> list[Interval]:
+    return [one for one in found if one is not None and one.n >= LEAST]
 
 
 def _some(number: int, unit: str) -> str:

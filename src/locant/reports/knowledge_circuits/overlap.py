@@ -12,10 +12,10 @@ import polars as pl
 from locant.reports.answers import UNMEASURED, UNSHOWN, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, grid, panels, plot, some
 from locant.reports.knowledge_circuits.cells import cells
-from locant.reports.knowledge_circuits.means import gap_of, n_of, sure
+from locant.reports.knowledge_circuits.means import gap_of, judged, n_of, sure
 from locant.reports.knowledge_circuits.names import relation_of
 from locant.reports.knowledge_circuits.run import Run, over_relations
-from locant.reports.means import number, side
+from locant.reports.means import number
 from locant.reports.numbers import count, p_value, portion, share
 from locant.reports.text import plotly
 from locant.types import Interval
@@ -44,12 +44,13 @@ def _answer(run: Run) -> Answer:
     if "edges" not in found:
         return Answer(QUESTION, UNMEASURED, "There is but one relation.")
     parts = [
-        f"of the {measure} of another relation’s circuit {portion(own['observed'])} are in a relation’s own, of "
-        f"random circuits {portion(own['expected'])}: difference {gap_of(own['gap'], 'relation')}"
+        f"has {portion(own['observed'])} of the {measure} of another relation’s circuit and "
+        f"{portion(own['expected'])} of those of random circuits: difference {gap_of(own['gap'], 'relation')}"
         for measure, own in found.items()
     ]
-    text = f"On average {'; '.join(parts)} ({n_of(found['edges']['gap'], 'relation')}, whose pairs overlap)."
-    return Answer(QUESTION, verdict([side(found["edges"]["gap"])]), text)
+    n = n_of(found["edges"]["gap"], "relation")
+    text = f"On average a relation’s circuit {'; it '.join(parts)} ({n}, whose pairs overlap)."
+    return Answer(QUESTION, judged(found["edges"]["gap"]), text)
 
 
 def _reverse_answer(run: Run) -> Answer:
@@ -63,11 +64,11 @@ def _reverse_answer(run: Run) -> Answer:
         signs.append(int(above <= SURE))
         parts.append(
             f"{relation_of(pair.relation)} and {relation_of(pair.other)} share {share(pair.observed)} "
-            f"(of {some(pair.pairs, 'other pair')} on average {_part(pair.elsewhere)}, as much or more in "
-            f"{_part(above)}; {some(pair.facts, 'fact')} both ways)"
+            f"({some(pair.facts, 'fact')} both ways; {some(pair.pairs, 'other pair')}: {_part(pair.elsewhere)} on "
+            f"average, as much or more in {_part(above)} of them)"
         )
     short = verdict(signs) if any(signs) else UNSHOWN
-    return Answer(REVERSE, short, f"Of all edges that either has, {'; '.join(parts)}.")
+    return Answer(REVERSE, short, f"Of all edges that either circuit has, {'; '.join(parts)}.")
 
 
 @dataclass(frozen=True)

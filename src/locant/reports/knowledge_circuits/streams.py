@@ -10,13 +10,13 @@ import polars as pl
 
 from locant.evaluations import as_share
 from locant.recipes.knowledge_circuits.streams import ANSWER, SUBJECT
-from locant.reports.answers import UNMEASURED, Answer, verdict
+from locant.reports.answers import UNMEASURED, Answer
 from locant.reports.blocks import Block, Section, absent, as_table, caption, panels, plot
-from locant.reports.knowledge_circuits.means import INTERVALS, how_many, less, n_of, shown
+from locant.reports.knowledge_circuits.means import INTERVALS, how_many, judged, less, n_of, shown
 from locant.reports.knowledge_circuits.names import relation_of
 from locant.reports.knowledge_circuits.run import ALL, Run
 from locant.reports.lines import Line, sweep
-from locant.reports.means import pooled_mean, side, spread
+from locant.reports.means import pooled_mean, spread
 from locant.reports.numbers import count, portion, probability
 from locant.reports.text import plotly
 from locant.types import Interval
@@ -59,13 +59,13 @@ def answer(run: Run) -> Answer:
         return Answer(QUESTION, UNMEASURED, "No streams were read.")
     late = _share(settled(run), (pl.col("since") > 0.5) & (pl.col("since") <= 1))
     text = (
-        f"In {portion(found)} of test facts the answer is first after half of the stream and stays so; in "
-        f"{shown(late)} it comes to be first later ({n_of(found)})."
+        f"In {portion(found)} of new facts the answer comes first by the middle of the stream and stays first "
+        f"({n_of(found)}). In {shown(late)} it comes first later."
     )
     subject = _last(run, SUBJECT)
     if subject is not None:
         text += f" At the end the subject’s own tokens have a probability of {probability(subject.mean)} on average."
-    return Answer(QUESTION, verdict([side(less(found, 0.5))]), text)
+    return Answer(QUESTION, judged(less(found, 0.5)), text)
 
 
 def _last(run: Run, of: str) -> Interval | None:

@@ -10,7 +10,7 @@ from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, legend, plot
 from locant.reports.finding import SMALL
 from locant.reports.matrice import agreement
-from locant.reports.matrice.means import LEAST, beyond, gap_of, of_set, side
+from locant.reports.matrice.means import LEAST, beyond, gap_of, of_set, side, too_few
 from locant.reports.matrice.names import LIKE_UNION, MATRICE, OTHERS, PEER, RANDOM, one_of
 from locant.reports.matrice.run import Run
 from locant.reports.numbers import change, count, points, relative
@@ -44,7 +44,7 @@ def answer(run: Run) -> Answer:
         f"{change(random)} ({gap_of(gap)})."
     )
     shown = [one for one, sign in _by_language(run, rows, HELD, LIKE_UNION).items() if sign < 0]
-    short, small = verdict([-side(gap)]), abs(held.mean) < SMALL and side(gap) < 0
+    short, small = verdict([-side(gap)], too_few(gap)), abs(held.mean) < SMALL and side(gap) < 0
     if small or (short == YES and 2 * len(shown) < len(run.languages)):
         short = PARTLY
     text += " The effect is small." if small else ""

@@ -32,7 +32,7 @@ CONTROLS = (
     ("Random neurons", "as many as the set has in each layer, none of them in it; or as many as the union has"),
     ("Another fact’s", "the set of another fact of the relation, known in the same languages"),
     ("Held out", "a language that had no part in locating, in which the others’ neurons are suppressed"),
-    ("Ten facts", "what fewer show is called not shown"),
+    ("Ten facts", "fewer are too few to show anything"),
     ("Unrelated facts", "of other relations, that share no name with the fact"),
     ("Neighbours", "other facts of the relation, which a change is to leave alone"),
     ("Equal size", "every set that is compared is cut to one size"),

@@ -14,6 +14,11 @@ LEAST = 10
 """Facts below which this page calls nothing shown."""
 
 
+def too_few(found: Interval | None) -> bool:
+    """Whether a mean is over too few facts to show anything."""
+    return means.too_few([found], LEAST)
+
+
 def side(found: Interval | None) -> int:
     """1 if a mean is surely above zero, -1 if below; 0 if its interval includes zero or is of too few facts."""
     return means.side(found, LEAST)

@@ -12,7 +12,7 @@ import polars as pl
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, panels, plot
 from locant.reports.lines import Line, sweep
-from locant.reports.matrice.means import gap_of, side
+from locant.reports.matrice.means import gap_of, side, too_few
 from locant.reports.matrice.names import MATRICE, OWN_ONE, PEER, RANDOM, kind_of, name_of
 from locant.reports.matrice.run import Run
 from locant.reports.means import difference, mean
@@ -93,7 +93,7 @@ def answer(run: Run) -> Answer:
     own = found.recovered(OWN_ONE, NAMED)
     if own is not None:
         text += f" One language’s own neurons: {portion(own)}."
-    return Answer(QUESTION, verdict([side(gap)]), text)
+    return Answer(QUESTION, verdict([side(gap)], too_few(gap)), text)
 
 
 def _most_telling(run: Run) -> Turned:

@@ -9,7 +9,7 @@ import polars as pl
 from locant.reports.answers import UNMEASURED, Answer, verdict
 from locant.reports.blocks import Block, Section, absent, as_table, caption, plot
 from locant.reports.drawing import Bar, change_bars
-from locant.reports.matrice.means import beyond, gap_of, of_set, side
+from locant.reports.matrice.means import beyond, gap_of, of_set, side, too_few
 from locant.reports.matrice.names import (
     ALTERNATIVES,
     LIKE_UNION,
@@ -44,7 +44,7 @@ def answer(run: Run) -> Answer:
     text = f"Suppressed, {run.size} change P(answer) by {change(own)}; to the same {name_of(NAMED)}: {gap_of(gap)}."
     text += _beside(rows, [name for name in UNCERTAIN if name != NAMED], "Without one of its terms")
     text += _beside(rows, ALTERNATIVES, "By another rule over languages") + f" Of all, {_most(rows)}"
-    return Answer(QUESTION, verdict([-side(gap)]), text + _lacking(run))
+    return Answer(QUESTION, verdict([-side(gap)], too_few(gap)), text + _lacking(run))
 
 
 def _beside(rows: pl.DataFrame, names: Sequence[str], what: str) -> str:

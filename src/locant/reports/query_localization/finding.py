@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from locant.reports.answers import NO, UNMEASURED, UNSHOWN, YES, Answer, verdict
-from locant.reports.means import LEAST, apart, doubt, mean, side, values
+from locant.reports.means import LEAST, apart, doubt, mean, side, too_few, values
 from locant.reports.numbers import change, count, decimal, p_value, points, portion, relative, share
 from locant.reports.query_localization import editing, mapping, synapses
 from locant.reports.query_localization.blocks import DOING, KINDS, name_of
@@ -69,7 +69,7 @@ def _beyond_the_relation(run: Run) -> Answer:
         return Answer(question, UNMEASURED, "No null of shuffled facts was drawn." + _noise(run, localizer))
     numbers = f"mean CS2 {null['observed']:.2f} against {null['expected']:.2f}, {p_value(null['p'])}"
     if null["p"] <= 0.05:
-        text = f"Wordings of one fact share more neurons than those of different facts of its relation ({numbers})."
+        text = f"Wordings of one fact share more neurons than those of different facts of its relation: {numbers}."
         return Answer(question, YES, text + _noise(run, localizer))
     text = (
         f"Wordings of one fact share no more neurons than those of different facts of its relation ({numbers}): the "
@@ -149,7 +149,7 @@ def _synapses(run: Run) -> Answer:
     if how != bare and bare in values(run["synapses"], "weighing"):
         holds = side(synapses.own_beyond(run, synapses.NEURONS, bare)) == side(gap)
         text += f" Leaving out the first token, which draws attention whatever it says, {_holds(holds)}."
-    return Answer(question, verdict([-side(gap)]), text)
+    return Answer(question, verdict([-side(gap)], too_few([gap])), text)
 
 
 def _holds(holds: bool) -> str:
