@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from locant.cli.shared import DebugOption, JsonOption, out, plain, print_json, working
+
+if TYPE_CHECKING:
+    from locant.reports.answers import Answer
 
 
 def report(
@@ -25,13 +28,26 @@ def show(run: Path, as_json: bool) -> None:
     with working("drawing"):
         from locant.files import write_text
         from locant.reports.registry import report_of
+        from locant.reports.runs import left_out_of, manifest_of
 
         made = report_of(run)
         page, found = made.page_of(run), made.answers_of(run)
         place = write_text(run / "page.html", page)
+        left_out = left_out_of(manifest_of(run))
     if as_json:
-        print_json({"page": str(place), "answers": [asdict(one) for one in found]})
+        answers = [{**asdict(one), "brief": one.brief} for one in found]
+        print_json({"page": str(place), "answers": answers, "left_out": left_out})
         return
     for one in found:
-        out.print(f"[bold]{plain(one.question)}[/] {plain(one.short)}. {plain(one.text)}\n", soft_wrap=True)
-    out.print(f"Page: {place}", soft_wrap=True, markup=False)
+        out.print(f"[bold]{plain(one.question)}[/]\n  {_in_a_line(one)}", soft_wrap=True)
+    if left_out:
+        told = "; ".join(f"{why}: {number:,}" for why, number in left_out.items())
+        out.print(f"\nLeft out: {told}", soft_wrap=True, markup=False)
+    out.print(f"\nPage: {place}", soft_wrap=True, markup=False)
+
+
+def _in_a_line(answer: Answer) -> str:
+    """The short answer before the figure that it rests on; once where the figure begins with it."""
+    short, brief = plain(answer.short), plain(answer.brief)
+    rest = brief.removeprefix(short)
+    return f"[cyan]{short}[/]{rest if rest != brief else f': {brief}'}"

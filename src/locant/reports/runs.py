@@ -76,6 +76,16 @@ def manifest_of(folder: Path) -> dict[str, object]:
     return found
 
 
+def left_out_of(manifest: Mapping[str, object]) -> dict[str, int]:
+    """By reason, how much of its data a run did not use, as far as its manifest counts it."""
+    found: dict[str, int] = {}
+    for name in ("left_out", "dropped"):
+        given = manifest.get(name)
+        told = given.items() if isinstance(given, Mapping) else ()
+        found |= {why: number for why, number in told if isinstance(number, int) and number}
+    return found
+
+
 def tables_of(folder: Path, empty: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """A run's tables, in the columns and types that a page has of them; without rows where there is no such table.
 
