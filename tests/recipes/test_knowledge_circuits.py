@@ -30,11 +30,12 @@ from locant.models.weights import fingerprint
 from locant.recipes.knowledge_circuits import (
     Plan,
     RelationPairs,
+    draw_relations,
     run_knowledge_circuits,
     select_relations,
     wordings_of,
 )
-from locant.recipes.knowledge_circuits.drawn import NOT_KNOWN, OTHER_WORDING, another, in_turn
+from locant.recipes.knowledge_circuits.drawn import BEYOND, NOT_KNOWN, OTHER_WORDING, TOO_FEW, another, in_turn
 from locant.recipes.knowledge_circuits.edited import (
     MOST_STEPS,
     REFUSED,
@@ -171,9 +172,12 @@ def test_what_the_model_does_not_know_is_left_out_and_counted(tmp_path: Path) ->
         for at, one in enumerate(one for one in told if one.answer != "Rome")
     ][:60]  # fmt: skip
     rows.append(rows[-1] | {"uid": "other", "fact": "other", "template": "another"})
+    rows += [row | {"uid": f"few/{at}", "fact": f"few/{at}", "relation": "few"} for at, row in enumerate(rows[20:24])]
     (tmp_path / "asked.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (found,) = select_relations(lm, str(tmp_path / "asked.jsonl"), limit=None, known=1)
+    drawn = draw_relations(lm, str(tmp_path / "asked.jsonl"), limit=None, known=1)
+    (found,) = drawn.relations
     assert found.left_out[NOT_KNOWN.format(1)] == 3 and found.left_out[OTHER_WORDING] == 1 and found.kind == ""
+    assert sum(drawn.left_out.values()) == sum(found.left_out.values()) + 4 and drawn.left_out[TOO_FEW] > 0
 
 
 @pytest.mark.parametrize(
@@ -838,6 +842,7 @@ def test_the_command_fills_a_folder_and_given_again_computes_nothing(locant_: Co
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert (manifest["status"], manifest["recipe"]) == ("complete", "knowledge-circuits")
     assert manifest["drawn"] == {"relations": ["capital", "city_country"], "limit": 4, "known": 10}
+    assert manifest["left_out"][BEYOND] > 0 and f"Left out: {next(iter(manifest['left_out']))}: " in ran.out
     assert manifest["settings"]["settings"] == {"steps": 2} and manifest["settings"]["split"] is False
     assert {path.stem for path in (tmp_path / "run" / "tables").iterdir()} == TABLES
     assert len(table(tmp_path / "run", "edits")) and len(table(tmp_path / "run", "agreement"))

@@ -58,7 +58,7 @@ def run(
     """The subgraph that says a relation's facts: found, run alone, read, edited, compared. arXiv:2405.17969."""
     with working("loading"):
         from locant.attributions.edges import METHODS
-        from locant.recipes.knowledge_circuits import Plan, run_knowledge_circuits, select_relations, wordings_of
+        from locant.recipes.knowledge_circuits import Plan, draw_relations, run_knowledge_circuits, wordings_of
         from locant.recipes.plans import refuse_other
 
         refuse_other("method for edges", method, METHODS)
@@ -81,8 +81,18 @@ def run(
         )
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
         drawn: dict[str, Any] = {"relations": names_in(relations), "limit": limit, "known": known or None}
-        found = select_relations(lm, data, **drawn, seed=seed)
-        wordings = wordings_of(lm, data, [one.name for one in found]) if hallucinations else ()
+        found = draw_relations(lm, data, **drawn, seed=seed)
+        wordings = wordings_of(lm, data, [one.name for one in found.relations]) if hallucinations else ()
     with stages() as say:
-        run_knowledge_circuits(lm, found, out_folder, plan, source=data, drawn=drawn, wordings=wordings, say=say)
+        run_knowledge_circuits(
+            lm,
+            found.relations,
+            out_folder,
+            plan,
+            source=data,
+            drawn=drawn,
+            left_out=found.left_out,
+            wordings=wordings,
+            say=say,
+        )
     show(out_folder, as_json)

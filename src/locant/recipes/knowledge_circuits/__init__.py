@@ -24,7 +24,14 @@ from locant.attributions.edges import EdgeScores
 from locant.errors import UnknownName
 from locant.models import LanguageModel
 from locant.models.graph import Graph
-from locant.recipes.knowledge_circuits.drawn import RelationPairs, another, in_turn, select_relations, wordings_of
+from locant.recipes.knowledge_circuits.drawn import (
+    RelationPairs,
+    another,
+    draw_relations,
+    in_turn,
+    select_relations,
+    wordings_of,
+)
 from locant.recipes.knowledge_circuits.edited import compare_edits, edit_cases
 from locant.recipes.knowledge_circuits.found import compare_with_exact, graph_for, score_edges, scores_of
 from locant.recipes.knowledge_circuits.judged import circuits_of, judge_relation
@@ -49,7 +56,7 @@ from locant.sweeps import RunFolder
 from locant.sweeps.units import Unit
 from locant.types import Query
 
-__all__ = ["Plan", "RelationPairs", "run_knowledge_circuits", "select_relations", "wordings_of"]
+__all__ = ["Plan", "RelationPairs", "draw_relations", "run_knowledge_circuits", "select_relations", "wordings_of"]
 
 
 def run_knowledge_circuits(
@@ -60,6 +67,7 @@ def run_knowledge_circuits(
     *,
     source: str,
     drawn: Mapping[str, object] | None = None,
+    left_out: Mapping[str, int] | None = None,
     wordings: Sequence[Query] = (),
     say: Say = say_nothing,
 ) -> Path:
@@ -69,6 +77,7 @@ def run_knowledge_circuits(
         source: where the relations come from, for the manifest. Of the almanac there are questions of two steps, and
             demonstrations are in the form it was trained on.
         drawn: and how they were drawn from it.
+        left_out: how many of its facts were not, by the reason.
         wordings: queries among which those are looked for that the model gets wrong.
         say: for progress.
 
@@ -98,6 +107,7 @@ def run_knowledge_circuits(
             "wordings": len(wordings),
             "edges": int(graph.edges.sum()),
             "graph": repr(graph),
+            "left_out": dict(left_out or {}),
         },
         text=repr([*relations, tuple(wordings)]),
     )

@@ -28,6 +28,7 @@ NO_PARTNER = "no other subject of the relation in as many tokens, with another a
 BEYOND = "beyond the limit"
 LEAST = 4
 """Pairs that each half needs for anything to be said of a relation."""
+TOO_FEW = f"of a relation with fewer than {LEAST} pairs in a half"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class RelationPairs:
     left_out: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The relations of a run, and how many facts it does without, by the reason."""
+
+    relations: tuple[RelationPairs, ...]
+    left_out: Mapping[str, int]
+
+
 def select_relations(
     lm: LanguageModel,
     source: str,
@@ -56,6 +65,19 @@ def select_relations(
     known: int | None = 10,
     seed: int = 0,
 ) -> tuple[RelationPairs, ...]:
+    """The relations alone that `draw_relations` draws."""
+    return draw_relations(lm, source, relations=relations, limit=limit, known=known, seed=seed).relations
+
+
+def draw_relations(
+    lm: LanguageModel,
+    source: str,
+    *,
+    relations: Sequence[str] | None = None,
+    limit: int | None = 24,
+    known: int | None = 10,
+    seed: int = 0,
+) -> Drawn:
     """Read data, keep what the model knows, and share it out between the halves.
 
     Facts are asked in their relation's first wording. Partners are of the same half.
@@ -90,7 +112,16 @@ def select_relations(
                 f"too few facts of {one.name!r} for two halves of {LEAST} pairs: {len(one.validation)} and "
                 f"{len(one.test)} ({why or 'there are no more'})"
             )
-    return kept
+    return Drawn(kept, _left_out(found, kept))
+
+
+def _left_out(found: Sequence[RelationPairs], kept: Sequence[RelationPairs]) -> dict[str, int]:
+    """Of all relations, and of those not kept the pairs that there are."""
+    total: Counter[str] = Counter()
+    for one in found:
+        total.update(one.left_out)
+        total[TOO_FEW] += 0 if one in kept else len(one.validation) + len(one.test)
+    return {why: count for why, count in total.items() if count}
 
 
 def another(one: RelationPairs, relations: Sequence[RelationPairs], seed: int) -> RelationPairs | None:

@@ -38,4 +38,6 @@ def recipe(run: Run) -> dict[str, str]:
     own = given if isinstance(given, dict) else {}
     options = {name: run.settings.get(name) for name in _OPTIONS}
     options |= {"merged": run.settings.get("split") is False, "setting": own}
-    return how_made(run, options, UNITS, CONTROLS, counts=("relations", "facts", "wordings", "edges", "graph"))
+    return how_made(
+        run, options, UNITS, CONTROLS, counts=("relations", "facts", "left_out", "wordings", "edges", "graph")
+    )
