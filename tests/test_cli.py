@@ -60,6 +60,7 @@ def test_edit_shows_both_objects_before_and_after_and_what_was_spared(locant_: C
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("The capital of France is Paris -> Rome   ft_m, ")
     assert "P(Paris)" in ran.out and "other facts of the relation" in ran.out
+    assert "The edit took: the model says “Rome" in ran.out and "where it said “Paris" in ran.out
     assert folders(Path()) == ["edit.safetensors"]
 
 
@@ -67,7 +68,13 @@ def test_edit_takes_the_settings_of_its_method_and_gives_json(locant_: Command) 
     ran = locant_("edit", "The capital of France is", "--new", "Rome", "--method", "ft_m", "--steps", "0", "--json")
     found = json.loads(ran.out)
     assert found["made_by"]["settings"]["steps"] == 0
-    assert found["readings"][0]["new"][0] == found["readings"][0]["new"][1]
+    assert found["readings"][0]["new"][0] == found["readings"][0]["new"][1] and not found["taken"]
+
+
+def test_an_edit_that_does_not_take_is_said_to(locant_: Command) -> None:
+    ran = locant_("edit", "The capital of France is", "--new", "Rome", "--method", "ft_m", "--steps", "0")
+    (line,) = (one for one in ran.out.splitlines() if "did not take" in one)
+    assert line.startswith("The edit did not take: the model still says “Paris") and line.endswith("not Rome.")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from locant.types import Interval
 
 
+FIRST = 4
+"""Words of what the model says that the verdict repeats."""
+
+
 def edit(
     context: typer.Context,
     prompt: Annotated[str, typer.Argument(help="Text with the fact's subject, that ends where its object begins.")],
@@ -78,7 +82,7 @@ def edit(
             weights_to=save_weights,
         )
     if as_json:
-        print_json(asdict(edited))
+        print_json({**asdict(edited), "taken": edited.taken})
     else:
         _print(edited)
         for what, place in (("Edited model", save_model), ("Changed matrices", save_weights)):
@@ -98,11 +102,30 @@ def _print(edited: EditedOnce) -> None:
             table.add_row(plain(name), *(f"{value:.3g}" for value in pair))
     for reading in (own, *others):
         table.add_row(plain(reading.prompt), *(plain(_one_line(text)) for text in reading.said))
-    out.print(table, "")
+    out.print(table)
+    out.print(f"\n[bold]{plain(_verdict(edited))}[/]\n", soft_wrap=True)
     kept = Table("to be spared", "n", "say the same", "change of P", box=None, pad_edge=False)
     for one in edited.spared:
         kept.add_row(one.asked, str(one.kept.n), _share(one.kept), _share(one.change, sign="+"))
     out.print(kept)
+
+
+def _verdict(edited: EditedOnce) -> str:
+    """One sentence: whether the edit took, by what the model says before and after it."""
+    own, request = edited.readings[0], edited.request
+    before, after = (_begun(_one_line(text)) for text in own.said)
+    if edited.taken:
+        return f"The edit took: the model says {after}, where it said {before}."
+    likelier = own.new is not None and own.old is not None and own.new[1] > own.old[1]
+    but = f" ({request.new} has become more probable than {request.query.answer} all the same)" if likelier else ""
+    still = f"still says {after}" if after == before else f"says {after}, where it said {before}"
+    return f"The edit did not take: the model {still}, not {request.new}{but}."
+
+
+def _begun(text: str) -> str:
+    """The first words of what the model says, in quotes."""
+    words = text.split()
+    return f"“{' '.join(words[:FIRST])}{' …' if len(words) > FIRST else ''}”" if words else "nothing"
 
 
 def _one_line(text: str) -> str:

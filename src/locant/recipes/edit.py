@@ -10,6 +10,7 @@ from locant import almanac
 from locant.errors import BadQuery
 from locant.evaluations import interval, read_answers
 from locant.evaluations.answers import Answers
+from locant.evaluations.generation import begins_with
 from locant.interventions.editing import Note, edit
 from locant.models import LanguageModel
 from locant.queries import edit_request
@@ -68,6 +69,11 @@ class EditedOnce:
     notes: tuple[Note, ...]
     seconds: float
     made_by: Provenance
+
+    @property
+    def taken(self) -> bool:
+        """Whether the model itself goes on with the new object after the edit."""
+        return begins_with(self.readings[0].said[1], [self.request.new], self.request.query.language)
 
 
 def request_of(
