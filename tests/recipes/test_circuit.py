@@ -154,7 +154,28 @@ def test_a_model_that_knows_nothing_has_a_circuit_too() -> None:
     lm = tiny("gpt2")
     query = locant.query("w1 w2 w3", "w4")
     traced = trace_circuit(lm, query, locant.query("w1 w2 w5", "w6"), edges=5)
-    assert len(traced.circuit) <= 5 and not any(one.role for one in traced.readings)
+    assert 0 < len(traced.circuit) <= 5 and {one.node for one in traced.readings} <= set(traced.circuit.nodes)
+
+
+def test_heads_have_roles_only_where_it_is_known_whom_the_prompt_is_about(
+    traced: Traced, almanac_lm: LanguageModel
+) -> None:
+    heads = [one for one in traced.readings if one.node.startswith("a")]
+    assert any(one.role for one in heads) and all(one.subject is not None for one in heads)
+    nameless = trace_circuit(almanac_lm, france(subject=""), traced.counterfactual, edges=60)
+    assert nameless.circuit.edges == traced.circuit.edges
+    assert not any(one.role or one.confirmed for one in nameless.readings)
+    assert all(one.subject is None and one.relation is None for one in nameless.readings)
+
+
+def test_what_sees_a_subject_that_is_the_first_token_is_not_told() -> None:
+    lm = tiny("gpt2")
+    for subject, told in (("w1", False), ("w1 w2", True)):
+        query = locant.query("w1 w2 w3", "w4", subject=subject)
+        traced = trace_circuit(lm, query, locant.query("w9 w8 w3", "w6"), edges=60)
+        heads = [one for one in traced.readings if one.node.startswith("a")]
+        assert heads and {one.subject is not None for one in heads} == {told}
+        assert all(one.relation is not None for one in heads) and circuit_page(traced)
 
 
 @pytest.mark.parametrize("method", ["eap_ig", "eap_ig_activations", "exact"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -21,7 +22,7 @@ from locant import almanac
 from locant.attributions.edges import METHODS, Pair, ablation_of, lay_out_pairs, swapped_pairs
 from locant.cli.run.knowledge_circuits import run as circuits_command
 from locant.errors import BadFile, LocantError, UnknownName
-from locant.evaluations.circuits import faithfulness, overlap
+from locant.evaluations.circuits import MEASURES, faithfulness, overlap
 from locant.interventions.editing import edit
 from locant.models import LanguageModel, graph_of
 from locant.models.circuit_run import CircuitRun
@@ -43,6 +44,7 @@ from locant.recipes.knowledge_circuits.edited import (
     EditedFact,
     compare_edits,
     edit_cases,
+    editings,
 )
 from locant.recipes.knowledge_circuits.found import compare_with_exact, edge_scores, score_edges, scores_of
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, WHOLE, circuits_of, judge_relation
@@ -756,7 +758,24 @@ def test_every_model_with_a_graph_runs_whole(family: str, tmp_path: Path) -> Non
     some = [words(lm), words(lm, "by", 30)]
     run = on_words(lm, tmp_path / "run", some, replace(SMALL, share=0.3, edits=1, exact=1, demonstrations=6))
     full = {name for name in TABLES if len(table(run, name))}
-    assert full >= TABLES - {"reverse", "hops", "wrong", "errors"}
+    assert full >= TABLES - {"reverse", "chains", "hops", "asked", "wrong", "errors", "refused"}
+    edges = table(run, "edges")
+    assert len(edges) == 2 * int(graph_of(lm).edges.sum()) and edges["score"].is_finite().all()
+    assert edges["score"].n_unique() > len(edges) / 4
+    judged = table(run, "judged").filter((pl.col("half") == "test") & (pl.col("circuit") == WHOLE))
+    ends = table(run, "streams").filter((pl.col("of") == "answer") & (pl.col("step") == pl.col("step").max()))
+    for pair in (pair for one in some for pair in one.test):
+        logits, answer = next_token(lm, pair.query), lm.tokens(pair.query).answers[0][0]
+        whole, end = (rows.filter(pl.col("query") == pair.query.uid) for rows in (judged, ends))
+        log = float(logits.log_softmax(0)[answer])
+        assert whole["log_probability"].item() == pytest.approx(log, abs=1e-3)
+        assert end["probability"].item() == pytest.approx(math.exp(log), rel=1e-2)
+        assert whole["rank"].item() == end["rank"].item() == int((logits > logits[answer]).sum())
+    ways = {one.name for one in editings(lm)}
+    made, refused = (set(table(run, name)["edit"]) if name in full else set() for name in ("edits", "refused"))
+    assert made | refused == ways | {UNEDITED} and not made & refused
+    measured = dict(table(run, "heads").group_by("relation").len().iter_rows())
+    assert measured == dict.fromkeys(("of", "by"), 12 * len(MEASURES))
 
 
 @pytest.mark.parametrize("family", ["bert", "gemma2", "opt post-norm"])

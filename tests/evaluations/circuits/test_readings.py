@@ -14,7 +14,7 @@ import locant
 from families import tiny, tokenizer
 from locant.attributions.edges import METRICS, Pair, ablation_of, lay_out_pairs
 from locant.errors import LocantError, UnknownName
-from locant.evaluations.circuits import CircuitReadings, hit, read_circuits
+from locant.evaluations.circuits import hit, read_circuits
 from locant.models import LanguageModel, graph_of
 from locant.models.circuit_run import CircuitRun
 from locant.models.graph import Graph
@@ -122,11 +122,25 @@ def test_hits_are_ranks_below_k_over_queries() -> None:
     assert hit(ranks, 1).tolist() == [0.25, 0.0, 0.0]
 
 
+@torch.no_grad()
 def test_validation_labels_give_a_model_that_knows_everything_nothing() -> None:
-    answers = torch.zeros(4, 1, dtype=torch.int64)
-    readings = CircuitReadings((), {}, answers, answers, None, torch.full((4, 1), 50))
-    assert readings.label_rank is not None
-    assert hit(readings.rank).tolist() == [1.0] and hit(readings.label_rank).tolist() == [0.0]
+    lm = tiny("gpt2")
+    prompts = [f"w{at} w2 w3" for at in range(4, 40)]
+    logits = {one: lm.model(torch.tensor([[int(word[1:]) for word in one.split()]])).logits[0, -1] for one in prompts}
+    # Of what the model says first, each word once
+    said = {int(own[:90].argmax()): prompt for prompt, own in logits.items()}
+    known = [asked(prompt, f"w{word}") for word, prompt in said.items()]
+    labels = [*known[1:], known[0]]
+    pairs = [Pair(query, other) for query, other in zip(known, labels, strict=True)]
+    graph = graph_of(lm)
+    found = read_circuits(lm, graph, pairs, graph.edges[None], labels=labels)
+    assert len(known) > 2 and found.label_rank is not None
+    for at, (query, label) in enumerate(zip(known, labels, strict=True)):
+        own = logits[query.prompt]
+        for ranks, word in ((found.rank, query.answer), (found.label_rank, label.answer)):
+            assert int(ranks[at, 0]) == int((own > own[int(word[1:])]).sum())
+    first = int(found.rank.max()) + 1
+    assert hit(found.rank, first).tolist() == [1.0] and hit(found.label_rank, first).item() < 0.5
 
 
 def test_labels_that_are_too_few_and_names_that_do_not_exist_are_refused() -> None:
