@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,12 +71,14 @@ def answer_rank(lm: LanguageModel, queries: Sequence[Query]) -> Int[Tensor, " qu
 
 def first_tokens(lm: LanguageModel, queries: Sequence[Query]) -> list[str]:
     """The text of the model's own first token after each prompt, whatever the queries expect."""
-    said = []
+    return [lm.text_of([token]) for logits in first_logits(lm, queries) for token in logits.argmax(dim=1).tolist()]
+
+
+def first_logits(lm: LanguageModel, queries: Sequence[Query]) -> Iterator[Float[Tensor, "query vocab"]]:
+    """Logits where queries' answers begin, of a batch of queries at a time."""
     for start in range(0, len(queries), AT_ONCE):
         batch = [lm.tokens(query) for query in queries[start : start + AT_ONCE]]
-        logits = lm.site_logits(lm.sites([(tokens, (0,)) for tokens in batch]))
-        said += [lm.text_of([token]) for token in logits.argmax(dim=1).tolist()]
-    return said
+        yield lm.site_logits(lm.sites([(tokens, (0,)) for tokens in batch]))
 
 
 def _read(lm: LanguageModel, tokens: Sequence[Tokens]) -> Answers:

@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from locant.errors import UnknownName
-from locant.evaluations.circuits import hit_edges, hit_nodes, overlap
+from locant.evaluations.circuits import hit_edges, hit_nodes, measures, overlap
 from locant.models.graph import Graph
 from locant.selections.circuits import choose, random_circuit
 from locant.selections.circuits.circuit import Circuit
@@ -32,8 +32,9 @@ def test_overlaps_are_those_of_pythons_own_sets_and_take_sides() -> None:
     small, large = choose(scored(GRAPH, 1), 20), choose(scored(GRAPH, 2), 60)
     for one, other in ((small, large), (large, small)):
         found = overlap(one, other, draws=1)
-        measures = (found.nodes, found.edges, found.node_jaccard, found.edge_jaccard)
-        assert tuple(measure.observed for measure in measures) == pytest.approx(plain(one, other))
+        each = (found.nodes, found.edges, found.node_jaccard, found.edge_jaccard)
+        assert tuple(measure.observed for measure in each) == pytest.approx(plain(one, other))
+        assert tuple(measures(one, other).values()) == pytest.approx(plain(one, other))
         assert (hit_nodes(one, other), hit_edges(one, other)) == pytest.approx(plain(one, other)[:2])
     assert hit_edges(small, large) < hit_edges(large, small)
 

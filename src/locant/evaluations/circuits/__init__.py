@@ -3,7 +3,15 @@
 from locant.evaluations.circuits.faithfulness import SHARES, Curve, Faithfulness, faithfulness, judge
 from locant.evaluations.circuits.heads import MEASURES, HeadMeasures, head_measures
 from locant.evaluations.circuits.lens import Readings, read_nodes, read_stream, subject_ids
-from locant.evaluations.circuits.overlap import CircuitOverlap, Shared, hit_edges, hit_nodes, overlap, overlaps
+from locant.evaluations.circuits.overlap import (
+    CircuitOverlap,
+    Shared,
+    hit_edges,
+    hit_nodes,
+    measures,
+    overlap,
+    overlaps,
+)
 from locant.evaluations.circuits.patterns import Masses, Patterns, answer_patterns, masses, whole_pattern
 from locant.evaluations.circuits.readings import READ, CircuitReadings, hit, read_circuits
 from locant.evaluations.circuits.roles import ROLES, HeadRoles, head_roles
@@ -34,6 +42,7 @@ __all__ = [
     "hit_nodes",
     "judge",
     "masses",
+    "measures",
     "overlap",
     "overlaps",
     "read_circuits",

@@ -81,8 +81,8 @@ def overlaps(
         drawn = {
             name: random_circuit(one, len(circuits) * draw + at) for at, (name, one) in enumerate(circuits.items())
         }
-        null.append([_measures(drawn[one], drawn[other]) for one, other in names])
-    observed = [_measures(circuits[one], circuits[other]) for one, other in names]
+        null.append([list(measures(drawn[one], drawn[other]).values()) for one, other in names])
+    observed = [list(measures(circuits[one], circuits[other]).values()) for one, other in names]
     return {
         pair: _against(np.array(own), np.array(by_chance))
         for pair, own, by_chance in zip(names, observed, zip(*null, strict=True), strict=True)
@@ -99,24 +99,24 @@ def _against(observed: np.ndarray, null: np.ndarray) -> CircuitOverlap:
 
 def hit_nodes(circuit: Circuit, other: Circuit) -> float:
     """|nodes of both| / |nodes of the other|."""
-    return _measures(circuit, other)[0]
+    return measures(circuit, other)["nodes"]
 
 
 def hit_edges(circuit: Circuit, other: Circuit) -> float:
     """|edges of both| / |edges of the other|."""
-    return _measures(circuit, other)[1]
+    return measures(circuit, other)["edges"]
 
 
-def _measures(circuit: Circuit, other: Circuit) -> tuple[float, float, float, float]:
-    """Hit_node, Hit_edge, and the Jaccard index of nodes and of edges."""
+def measures(circuit: Circuit, other: Circuit) -> dict[str, float]:
+    """What a circuit shares with another, without a null: the measures of `CircuitOverlap`, in its order."""
     nodes, others = set(circuit.nodes), set(other.nodes)
     both, either = int((circuit.keep & other.keep).sum()), int((circuit.keep | other.keep).sum())
-    return (
-        _share(len(nodes & others), len(others)),
-        _share(both, len(other)),
-        _share(len(nodes & others), len(nodes | others)),
-        _share(both, either),
-    )
+    return {
+        "nodes": _share(len(nodes & others), len(others)),
+        "edges": _share(both, len(other)),
+        "node_jaccard": _share(len(nodes & others), len(nodes | others)),
+        "edge_jaccard": _share(both, either),
+    }
 
 
 def _share(part: int, whole: int) -> float:

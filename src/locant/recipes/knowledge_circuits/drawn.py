@@ -14,6 +14,7 @@ import torch
 from locant import almanac
 from locant.attributions.edges import Pair, swapped_pairs
 from locant.errors import LocantError, UnknownName
+from locant.evaluations.answers import first_logits
 from locant.models import LanguageModel
 from locant.queries import lre_relations, read_lre
 from locant.recipes.data import can_be_asked, read_data
@@ -27,7 +28,7 @@ OTHER_WORDING = "not there in the wording that its relation is asked in"
 NO_PARTNER = "no other subject of the relation in as many tokens, with another answer"
 BEYOND = "beyond the limit"
 LEAST = 4
-"""Pairs that each half needs for anything to be said of a relation."""
+"""Facts below which nothing is said: of a half, of a relation and its reverse, of two steps."""
 TOO_FEW = f"of a relation with fewer than {LEAST} pairs in a half"
 
 
@@ -204,12 +205,11 @@ def _relation(
 
 def first_ranks(lm: LanguageModel, queries: Sequence[Query]) -> list[int]:
     """Of each query how many tokens are more probable than the first of its answer."""
-    ranks = []
-    for start in range(0, len(queries), 64):
-        tokens = [lm.tokens(query) for query in queries[start : start + 64]]
-        logits = lm.site_logits(lm.sites([(one, one.answers[0][:1]) for one in tokens]))
-        own = logits.gather(1, torch.tensor([[one.answers[0][0]] for one in tokens], device=logits.device))
-        ranks += (logits > own).sum(dim=1).tolist()
+    ranks: list[int] = []
+    answers = [lm.tokens(query).answers[0][0] for query in queries]
+    for logits in first_logits(lm, queries):
+        own = torch.tensor(answers[len(ranks) : len(ranks) + len(logits)], device=logits.device)
+        ranks += (logits > logits.gather(1, own[:, None])).sum(dim=1).tolist()
     return ranks
 
 

@@ -8,11 +8,11 @@ from dataclasses import asdict
 import polars as pl
 
 from locant import almanac
-from locant.evaluations.circuits import CircuitOverlap, overlap, overlaps
+from locant.evaluations.circuits import CircuitOverlap, measures, overlaps
 from locant.models import LanguageModel
 from locant.models.graph import Graph
 from locant.recipes.data import can_be_asked
-from locant.recipes.knowledge_circuits.drawn import RelationPairs, first_ranks, paired
+from locant.recipes.knowledge_circuits.drawn import LEAST, RelationPairs, first_ranks, paired
 from locant.recipes.knowledge_circuits.found import edge_scores
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.rows import Row
@@ -21,8 +21,6 @@ from locant.types import Query
 
 DRAWS = 100
 """Random circuits of a null: of a few, chance alone gives p = 2 / (1 + draws)."""
-LEAST = 4
-"""Facts that are there both ways, for two relations to be each other's reverse."""
 
 
 def overlap_rows(circuits: Mapping[str, Circuit], plan: Plan) -> pl.DataFrame:
@@ -43,7 +41,7 @@ def _rows(found: CircuitOverlap) -> Iterator[Row]:
 
 
 def reverses(relations: Sequence[RelationPairs], wordings: Sequence[Query]) -> list[tuple[str, str, int]]:
-    """Relations of which one asks for what the other is asked about, and how many facts are there both ways.
+    """Relations of which one asks for what the other is asked about, and how many facts are there both ways: `LEAST`.
 
     Args:
         wordings: more facts of the relations than those of the halves.
@@ -153,8 +151,8 @@ def hop_rows(
     about: Row = {"first": names[0], "second": names[1], "facts": len(pairs)}
     rows = [about | {"of": of} | row for of in steps for row in _rows(found["whole", of])]
     others = [circuit for name, circuit in circuits.items() if name not in names]
-    each = [_rows(overlap(whole, other, draws=1, seed=plan.seed)) for other in others]
-    for measure in zip(*each, strict=True):
-        observed = sum(float(row["observed"]) for row in measure) / len(measure)  # type: ignore[arg-type]
-        rows.append(about | {"of": "other", "measure": measure[0]["measure"], "observed": observed})
+    each = [measures(whole, other) for other in others]
+    for measure in each[0] if each else ():
+        observed = sum(one[measure] for one in each) / len(each)
+        rows.append(about | {"of": "other", "measure": measure, "observed": observed})
     return pl.DataFrame(rows, infer_schema_length=None)

@@ -14,7 +14,7 @@ from locant.evaluations.circuits import read_circuits
 from locant.models import LanguageModel
 from locant.models.graph import Graph
 from locant.recipes.data import can_be_asked, names_of
-from locant.recipes.knowledge_circuits.drawn import RelationPairs
+from locant.recipes.knowledge_circuits.drawn import LEAST, RelationPairs
 from locant.recipes.knowledge_circuits.found import edge_scores
 from locant.recipes.knowledge_circuits.plan import Plan
 from locant.recipes.knowledge_circuits.wrong import cut
@@ -24,8 +24,6 @@ from locant.types import Query
 
 METRIC = "log_probability"
 """What circuits are of: against another demonstration there is no other answer to compare with."""
-LEAST = 4
-"""Facts that each half needs."""
 ZERO_SHOT, SHOWN, NEW, RANDOM = "without", "with", "new heads cut", "random heads cut"
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from locant.attributions.edges import Pair, ablation_of, lay_out_pairs
+from locant.evaluations.answers import first_logits
 from locant.evaluations.circuits import first_sites, read_nodes, read_stream, written
 from locant.models import LanguageModel
 from locant.models.circuit_run import CircuitRun
@@ -33,7 +34,9 @@ def wrong_and_right(lm: LanguageModel, queries: Sequence[Query], plan: Plan) -> 
     """
     pairs = paired(lm, queries)
     Random(f"{plan.seed}/wrong").shuffle(pairs)
-    said = _said(lm, [pair.query for pair in pairs])
+    said = [
+        token for logits in first_logits(lm, [pair.query for pair in pairs]) for token in logits.argmax(1).tolist()
+    ]
     by: dict[str, dict[str, dict[str, Pair]]] = {}
     for pair, token in zip(pairs, said, strict=True):
         kind = RIGHT if token in _right(lm, pair.query) else WRONG
@@ -72,20 +75,12 @@ def _right(lm: LanguageModel, query: Query) -> set[int]:
     return {answer[0] for answer in lm.tokens(query).answers}
 
 
-def _said(lm: LanguageModel, queries: Sequence[Query]) -> list[int]:
-    said: list[int] = []
-    for start in range(0, len(queries), 64):
-        said += lm.site_logits(first_sites(lm, queries[start : start + 64])).argmax(dim=1).tolist()
-    return said
-
-
 def follow(lm: LanguageModel, graph: Graph, kind: str, pair: Pair, plan: Plan) -> pl.DataFrame:
     """One query: where its answer and what is said in its stead stand after each layer, and what one head does.
 
     What is said in the answer's stead is the first choice that begins none of its answers: where the model is right,
-    its second, as a rule. The head that says it most has
-    the highest share of (its logit - the answer's) by the lens, and is cut from all it feeds; so are the other heads
-    of its layer, one by one.
+    its second, as a rule. The head that says it most has the highest share of (its logit - the answer's) by the lens,
+    and is cut from all it feeds; so are the other heads of its layer, one by one.
 
     Columns: kind, relation, query, of (`answer`, `instead`, BLAMED, RANDOM), what (`rank` and `probability` at a step
     of the stream; `mended`: whether the answer is above what is said in its stead; `margin`: by how much, in logits),
