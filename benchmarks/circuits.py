@@ -7,7 +7,10 @@ all in one run. The plain pass is the model's own, with logits at every position
 patching by the plain loop is one forward pass per edge, timed on a sample; so is automatic circuit discovery, whose
 thresholds are shares of the whole divergence.
 
-How methods rank edges, beside exact patching, is measured on the embedded model and its facts.
+How methods rank edges, beside exact patching, is measured on the embedded model and its facts; so is what is gained
+by telling positions apart by spans. There a circuit's size is the edges that it keeps, each as often as its span has
+positions, so that with and without spans sizes are of the same whole. Positions before the subject are not counted:
+there the counterfactual is the same prompt, and no edge does anything.
 """
 
 from __future__ import annotations
@@ -17,16 +20,20 @@ import time
 from collections.abc import Callable, Iterator
 from statistics import median
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
+from torch import Tensor
 
 import locant
 from locant import almanac
 from locant.attributions.edges import (
     CUT_RULES,
     METHODS,
+    EdgeScores,
     Pair,
     ablation_of,
     acdc,
@@ -36,17 +43,25 @@ from locant.attributions.edges import (
     metric_of,
     swapped_pairs,
 )
+from locant.evaluations.circuits import SHARES, Faithfulness, judge
 from locant.models import LanguageModel
 from locant.models.circuit_run import CircuitRun
 from locant.models.graph import Graph
 from locant.models.graph_of import graph_of
 from locant.models.sites import Sites
+from locant.models.spans import SPANS, spans_of
+from locant.selections.circuits import Circuit, choose_each
+from locant.types import Interval
 from neurons import gpt2_small, peak_mib, timed
 
 LENGTH = 16
 STEPS = 5
 SAMPLE = 32
 PASSES = 8
+TABLES = ("scores", "exact", "discovery", "agreement", "spans")
+HALF = 48
+SIZES = 120
+STRONGEST = (0.01, 0.05)
 RELATIONS = ("capital", "antonym", "colour", "occupation_gender")
 PAIRS = 12
 
@@ -172,18 +187,95 @@ def agreement_rows() -> Iterator[list[str]]:
             yield [relation, str(len(pairs)), which, *(f"{one:.3f}" for one in ranks)]
 
 
+def halves(lm: LanguageModel, relation: str) -> list[list[Pair]]:
+    """Pairs of every other fact of a relation, and of the rest, in all wordings that hold the subject as it is."""
+    queries = [one for one in almanac.queries(relation, "en") if one.fact.subject in one.prompt]
+    facts = list(dict.fromkeys(one.fact.uid for one in queries))
+    random = torch.Generator().manual_seed(0)
+    found = []
+    for half in (set(facts[::2]), set(facts[1::2])):
+        pairs = swapped_pairs(lm, [one for one in queries if one.fact.uid in half])
+        found.append([pairs[at] for at in torch.randperm(len(pairs), generator=random)[:HALF].tolist()])
+    return found
+
+
+def positions_of_edges(lm: LanguageModel, graph: Graph, pairs: list[Pair]) -> Float[Tensor, "sender receiver"]:
+    """At how many positions of a prompt, from the subject on, each edge counts; on average."""
+    own = [spans_of(lm, [pair.query])[0, : len(lm.tokens(pair.query).prompt)] for pair in pairs]
+    tokens = torch.stack([one.bincount(minlength=len(SPANS)) for one in own]).double().mean(dim=0)
+    tokens[SPANS.index("before")] = 0
+    spans = list(tokens) if graph.spans else [tokens.sum()]
+    counts = graph.joined([graph.plain.edges * count for count in spans])
+    counts[:, graph.output] = graph.edges[:, graph.output].double()
+    return counts
+
+
+def of_sizes(scores: EdgeScores, counts: Float[Tensor, "sender receiver"]) -> list[Circuit]:
+    """The largest circuits of some shares of edges times positions."""
+    sizes = np.unique(np.geomspace(1, int(scores.graph.edges.sum()), SIZES).round().astype(int)).tolist()
+    made = choose_each(scores, sizes)
+    shares = [float(counts[one.keep].sum() / counts.sum()) for one in made]
+    return [max((one for one, own in zip(made, shares, strict=True) if own <= share), key=len) for share in SHARES]
+
+
+def span_rows() -> Iterator[list[str]]:
+    """Circuits with and without spans, of as many edges times positions, on facts that found none."""
+    lm = locant.load("almanac")
+    graph = graph_of(lm, spans=SPANS)
+    for relation in RELATIONS:
+        own, others = halves(lm, relation)
+        found: dict[str, tuple[EdgeScores, Faithfulness]] = {}
+        for name, kind in (("with", graph), ("without", graph.plain)):
+            scores = eap_ig(lm, kind, own)
+            circuits = of_sizes(scores, positions_of_edges(lm, kind, others))
+            found[name] = scores, judge(lm, circuits, others, SHARES)
+        about = _positions_ignored(graph, found["with"][0], found["without"][0], eap_ig(lm, graph.plain, others))
+        for name, (_, judged) in found.items():
+            kept = dict(zip(SHARES, judged.curve.kept, strict=True))
+            shown = [_shown(kept[share]) for share in (0.005, 0.01, 0.02, 0.05)]
+            yield [relation, str(judged.curve.cmd.n), name, *shown, _shown(judged.curve.cmd, 3), *about]
+
+
+def _positions_ignored(graph: Graph, by_span: EdgeScores, own: EdgeScores, others: EdgeScores) -> list[str]:
+    """What part of the strongest edges is not among the strongest where scores of spans do not cancel each other, and
+    not among the strongest of other facts; and the part of the strongest edges' scores that is at one span."""
+    each = torch.stack([graph.of_span(by_span.values, at).abs() for at in range(len(SPANS))])
+    found = []
+    for share in STRONGEST:
+        changed = (
+            _changed(graph.plain, own.values.abs(), one, share) for one in (each.sum(dim=0), others.values.abs())
+        )
+        found.append(" / ".join(f"{one:.0%}" for one in changed))
+    strongest = own.values.abs().flatten().topk(round(STRONGEST[0] * int(graph.plain.edges.sum()))).indices
+    sums = each.flatten(1)[:, strongest]
+    return [*found, f"{float((sums.amax(dim=0) / sums.sum(dim=0)).mean()):.0%}"]
+
+
+def _changed(
+    graph: Graph, one: Float[Tensor, "sender receiver"], other: Float[Tensor, "sender receiver"], share: float
+) -> float:
+    """The part of the strongest edges by one measure that are not among the strongest by the other."""
+    count = round(share * int(graph.edges.sum()))
+    own, its = (set(values.flatten().topk(count).indices.tolist()) for values in (one, other))
+    return 1 - len(own & its) / count
+
+
+def _shown(value: Interval, digits: int = 2) -> str:
+    return f"{value.mean:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed and memory of edge scores.")
     parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--only", choices=("scores", "exact", "discovery", "agreement"), help="one of the tables")
+    parser.add_argument("--only", choices=TABLES, help="one of the tables")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     lm = gpt2_small()
     lm.model.requires_grad_(False)
     graph = graph_of(lm)
     pairs = some_pairs(lm, arguments.pairs)
-    console = Console(width=110)
-    asked = [arguments.only] if arguments.only else ["scores", "exact", "discovery", "agreement"]
+    console = Console(width=150)
+    asked = [arguments.only] if arguments.only else TABLES
     console.print(f"GPT-2-small shape, random weights, float32, 2 threads; {graph}")
     if "scores" in asked:
         table = Table("", "time", "of plain", "peak", "of plain")
@@ -206,6 +298,13 @@ def main() -> None:
         names = [name for name in METHODS if name != "exact"]
         table = Table("relation", "pairs", "edges", *names, title="Spearman with exact patching, almanac")
         for row in agreement_rows():
+            table.add_row(*row)
+        console.print(table)
+    if "spans" in asked:
+        names = [f"kept at {share:.1%}" for share in (0.005, 0.01, 0.02, 0.05)]
+        changed = [f"of {share:.0%} changed" for share in STRONGEST]
+        table = Table("relation", "facts", "spans", *names, "CMD", *changed, "at one span", title="Spans, almanac")
+        for row in span_rows():
             table.add_row(*row)
         console.print(table)
 

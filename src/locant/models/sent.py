@@ -120,7 +120,8 @@ def bring_by_span(
     for own, there in zip(weights, places, strict=True):
         if len(there.sequence) and own.any():
             found = bring(sent.at(there), branches, graph, own, memory)
-            brought[:, there.sequence, :, there.position] = found[:, :, :, 0].transpose(0, 1)
+            sequence, position = there.sequence.to(brought.device), there.position.to(brought.device)
+            brought[:, sequence, :, position] = found[:, :, :, 0].transpose(0, 1)
     return brought
 
 

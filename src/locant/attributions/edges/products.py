@@ -29,7 +29,7 @@ from locant.models.norms import norm_of
 from locant.models.sent import Sent
 from locant.models.sites import Sites
 
-Places: TypeAlias = dict[int, slice | Int[Tensor, " place"]]
+BySpan: TypeAlias = dict[int, slice | Int[Tensor, " place"]]
 """Of each span the places in it, -1 being the last; of what has no spans all of them, as one."""
 
 
@@ -119,14 +119,14 @@ class Products:
         at_end = _Senders(sent.at(sites), graph, self.branches, self.memory, asked)
         self._add(at_end, len(graph.senders), torch.tensor([graph.output]), _Slopes(wide), {-1: slice(None)})
 
-    def _places_of(self, sites: Sites, sequences: slice) -> Places:
+    def _places_of(self, sites: Sites, sequences: slice) -> BySpan:
         """The places of some sequences, by span."""
         if not self.graph.spans:
             return {0: slice(None)}
-        own = sites.told_spans[sequences].flatten()
+        own = sites.told_spans[sequences].flatten().cpu()
         return {span: (own == span).nonzero()[:, 0] for span in range(self.graph.copies)}
 
-    def _inside(self, senders: _Senders, found: Gradients, weights: Float[Tensor, " row"], places: Places) -> None:
+    def _inside(self, senders: _Senders, found: Gradients, weights: Float[Tensor, " row"], places: BySpan) -> None:
         """Add edges into heads and MLPs."""
         graph = self.graph
         for layer in range(found.since, graph.layers):
@@ -185,7 +185,7 @@ class Products:
         return _Slopes(wide) if self.fixed_size else _Slopes(wide, unit, along)
 
     def _add(
-        self, senders: _Senders, count: int, receivers: Int[Tensor, " receiver"], slopes: _Slopes, places: Places
+        self, senders: _Senders, count: int, receivers: Int[Tensor, " receiver"], slopes: _Slopes, places: BySpan
     ) -> None:
         """Add the products of the first senders with some receivers, of each span its own places'."""
         for first, whole in senders.first(count):

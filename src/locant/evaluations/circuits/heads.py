@@ -119,7 +119,8 @@ def head_measures(
 
     Raises:
         BadQuery: a query cannot be asked of this model, or names no subject that its prompt holds.
-        LocantError: the queries are of several relations, or have but one answer or one subject.
+        LocantError: the queries are of several relations, or have but one answer or one subject; or the graph has
+            spans.
     """
     graph.refuse_spans("roles of heads are not measured")
     relations = sorted({query.relation for query in [*known, *(pair.query for pair in pairs)]})
