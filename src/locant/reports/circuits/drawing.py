@@ -76,7 +76,7 @@ def _rows(layout: Layout) -> str:
 
 def _least(layout: Layout) -> str:
     """Columns are scrolled rather than shrunk out of sight."""
-    return f";min-width:{0.7 * layout.width:.0f}px" if layout.spans else ""
+    return f";min-width:{0.55 * layout.width:.0f}px" if layout.spans else ""
 
 
 def _columns(layout: Layout) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -60,7 +60,7 @@ def lay_out(network: nx.DiGraph, layers: int, spans: Sequence[str] = ()) -> Layo
     for layer in reversed(range(layers)):
         y += _EMPTY if layer in empty else row
         heights[layer] = y
-    x, beside = _side_by_side(network, spans or ("",), y + _ENDS)
+    x, beside = _side_by_side(network, spans or ("",), heights, y + _ENDS)
     nodes = {node: (x[node], heights[layer] - (_LIFT * row if _is_mlp(node) else 0)) for node, layer in inner.items()}
     nodes |= {node: (x[node], _MARGIN if node == "output" else y + _ENDS) for node in network if _is_end(node)}
     right = max((end for _, end in beside.values()), default=0.0)
@@ -68,19 +68,22 @@ def lay_out(network: nx.DiGraph, layers: int, spans: Sequence[str] = ()) -> Layo
 
 
 def _side_by_side(
-    network: nx.DiGraph, spans: Sequence[str], height: float
+    network: nx.DiGraph, spans: Sequence[str], heights: Mapping[int, float], height: float
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Places across of all nodes, and where each span with a node begins and ends."""
     x: dict[str, float] = {}
     beside: dict[str, tuple[float, float]] = {}
     right = GAP  # the layers' numbers
+    arcs = [link for link in network.edges if all(map(_is_mlp, link))]
     for span in spans:
         own = [node for node in network if span == (spans[-1] if node == "output" else node.partition("@")[2])]
         if own:
             places = _stretched(_across(network.subgraph(own)), height / len(spans))
             left = min(places.values()) - 0.6 * GAP - right
             x |= {node: at - left for node, at in places.items()}
-            beside[span] = (right, max(x[node] for node in own) + GAP / 2 + bow(height - _ENDS))
+            joined = [(heights[layer_of(one)], heights[layer_of(other)]) for one, other in arcs if one in own]
+            widest = bow(max((low - high for low, high in joined), default=0.0))
+            beside[span] = (right, max(x[node] for node in own) + GAP / 2 + widest)
             right = beside[span][1]
     return x, beside
 
