@@ -15,8 +15,8 @@ from locant.selections.circuits import Circuit
 
 LISTED = 40
 """Edges in the table."""
-SHOWN = 200
-"""Edges drawn at first: more are a tangle."""
+SHOWN = 40
+"""Edges drawn at first, as many as the table has: more are a tangle until the slider asks for them."""
 _UNITS = {"logit_difference": "logits", "log_probability": "nats", "first_log_probability": "nats", "kl": "nats"}
 
 
