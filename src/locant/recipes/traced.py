@@ -62,6 +62,11 @@ class Worth:
         whole = self.model - self.empty
         return (self.circuit - self.empty) / whole if whole else float("nan")
 
+    @property
+    def divergence(self) -> tuple[float, float] | None:
+        """Of the circuit and of no edge, how far they are from the model, whose own is 0; None by another metric."""
+        return (0.0 - self.circuit, 0.0 - self.empty) if self.metric == "kl" else None
+
 
 @dataclass(frozen=True)
 class LayerCurve:

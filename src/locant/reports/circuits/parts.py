@@ -66,8 +66,6 @@ def _panel(title: str, body: str) -> str:
 
 
 def _said(traced: Traced) -> str:
-    by = traced.faithfulness
-    metric = by.metric.replace("_", " ")
     random = (
         " Random circuits have as many edges, and are the control; the rank beside their mean is the median."
         if traced.standings.random
@@ -75,9 +73,24 @@ def _said(traced: Traced) -> str:
     )
     return (
         "P(answer): probability of the answer, a full bar is 100%; rank 1 is the most probable. Over edges that are "
-        f"not kept, what is written {_ablated(traced)} is brought.{random} Faithfulness: of what the model’s edges "
-        f"add to the {metric}, the part of the circuit’s; in {by.unit} it is {_value(by.model)} with all edges, "
-        f"{_value(by.circuit)} with the circuit’s, {_value(by.empty)} with none. One prompt, no interval."
+        f"not kept, what is written {_ablated(traced)} is brought.{random} Faithfulness: {_faithful(traced)}. One "
+        "prompt, no interval."
+    )
+
+
+def _faithful(traced: Traced) -> str:
+    by = traced.faithfulness
+    if by.divergence is not None:
+        own, empty = map(_value, by.divergence)
+        return (
+            "of the KL divergence from the whole model’s prediction, where no edge is kept, the part that the "
+            f"circuit’s edges take away; the divergence is {empty} {by.unit} with no edge, {own} with the circuit’s, "
+            "and 0 is as the model"
+        )
+    return (
+        f"of what the model’s edges add to the {by.metric.replace('_', ' ')}, the part of the circuit’s; in "
+        f"{by.unit} it is {_value(by.model)} with all edges, {_value(by.circuit)} with the circuit’s, "
+        f"{_value(by.empty)} with none"
     )
 
 

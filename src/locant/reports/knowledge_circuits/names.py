@@ -35,7 +35,7 @@ _UNITS = {
     "logit_difference": "logit difference",
     "log_probability": "log-probability",
     "first_log_probability": "log-probability of the first token",
-    "kl": "KL divergence",
+    "kl": "agreement with the whole model (minus the KL divergence)",
 }
 
 
