@@ -425,7 +425,10 @@ def refused(ran: Ran, here: Path, *left: str) -> str:
         ((*SMALL, "--out", "run", "--relations", "planets"), "no relation 'planets' in the almanac in 'en'; known: "),
         ((*SMALL, "--out", "run", "--relations", "capital"), "unrelated queries are of another relation, but all"),
         ((*SMALL, "--out", "run", "--language", "xx"), "no language 'xx' in the almanac; known: en, fr"),
-        ((*SMALL, "--out", "run", "--localizers", "dia"), "no method 'dia'; there are dai, exact"),
+        (
+            (*SMALL, "--out", "run", "--localizers", "dia"),
+            "no method 'dia' (did you mean 'dai'?); there are",
+        ),
         ((*SMALL, "--out", "run", "--setting", "dai.steps=3"), "settings of 'dai', which is none of the localizers"),
         ((*SMALL, "--out", "run", "--share", "0"), "share is more than 0 and at most 1, not 0"),
         ((*SMALL, "--out", "run", "--text", "none.txt"), "no file 'none.txt'"),
@@ -584,3 +587,34 @@ def test_debug_shows_where_it_happened(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "argv", ["locant", "attribute", "none.jsonl", "--out", "run", "--debug"])
     with pytest.raises(locant.LocantError, match=r"no file 'none.jsonl'"):
         cli().main()
+
+
+@pytest.mark.parametrize("command", [("circuit", "Capital"), ("run", "knowledge-circuits", "--out", "run")])
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("--method", "eapig"), "eap_ig"),
+        (("--metric", "kll"), "kl"),
+        (("--ablation", "zeero"), "zero"),
+        (("--choose", "gredy"), "greedy"),
+        (("--by", "absolut"), "absolute"),
+        (("--metodh", "eap"), "--method"),
+        (("--stepz", "3"), "--steps"),
+    ],
+)
+def test_a_mistyped_word_is_refused_with_the_nearest_before_a_model_is_loaded(
+    locant_: Command, command: tuple[str, ...], words: tuple[str, ...], meant: str
+) -> None:
+    ran = locant_(*command, *words, "--model", "no/such/model")
+    assert ran.code in (1, 2) and f"did you mean '{meant}'?" in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_a_mistyped_relation_is_refused_with_the_nearest_before_a_model_is_loaded(locant_: Command) -> None:
+    words = ("--relations", "capital,captial", "--out", "r", "--model", "no/such/model")
+    ran = locant_("run", "knowledge-circuits", *words)
+    assert ran.code == 1 and "no relation in almanac 'captial' (did you mean 'capital'?)" in ran.err
+
+
+def test_an_answer_to_no_counterfactual_is_refused(locant_: Command) -> None:
+    ran = locant_("circuit", "The capital of France is", "--other", "Rome")
+    assert ran.code == 2 and "which was not given" in " ".join(ran.err.replace("│", " ").split())

@@ -1,5 +1,8 @@
 """Everything locant refuses, as one family of exceptions with one clear sentence each."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class LocantError(Exception):
     """Base of every error a user can cause; the command line prints its text and exits with 1."""
@@ -27,3 +30,9 @@ class UnknownName(LocantError):
 
 class NoNumber(LocantError):
     """A loss, a weight or what a model says is no number: a training or an edit has destroyed the model."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What a message about an unknown name says behind it: the known one that is nearest; empty if none is near."""
+    found = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

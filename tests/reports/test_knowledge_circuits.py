@@ -508,7 +508,8 @@ def test_the_command_is_read_back_as_the_run_that_it_makes(tmp_path):
     own = group.commands["knowledge-circuits"]  # type: ignore[attr-defined]
     read = dict(own.make_context("knowledge-circuits", shlex.split(command)[3:]).params)
     kept = json.loads((run / "manifest.json").read_text())["settings"]
-    shared = ("method", "metric", "ablation", "rule", "by", "share", "k", "exact", "edits", "hops", "seed")
+    assert read["choose"] == kept["rule"]
+    shared = ("method", "metric", "ablation", "by", "share", "k", "exact", "edits", "hops", "seed")
     assert {name: read[name] for name in shared} == {name: kept[name] for name in shared}
     assert read["merged"] is True and list(read["setting"]) == ["steps=3"] and read["relations"] == "a b,c’s"
 

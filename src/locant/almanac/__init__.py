@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from locant.almanac.formats import FORMATS, Asked, Format, ask, ask_chains
 from locant.almanac.tables import LANGUAGES, Book, folder, read_books, read_chains
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 
 if TYPE_CHECKING:
     from locant.types import Query
@@ -146,8 +146,9 @@ def _choose_books(relation: str | None) -> tuple[Book, ...]:
     books = read_books()
     chosen = tuple(book for book in books if relation in (None, book.name))
     if not chosen:
-        known = ", ".join(book.name for book in books)
-        raise UnknownName(f"no relation '{relation}' in the almanac; known: {known}.")
+        known = [book.name for book in books]
+        near = nearest(relation or "", known)
+        raise UnknownName(f"no relation '{relation}' in the almanac{near}; known: {', '.join(known)}.")
     return chosen
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 
 Terms: TypeAlias = Literal["free use", "no commercial use", "no licence stated"]
 LARGEST_UNKNOWN = 400_000_000
@@ -91,7 +91,9 @@ def find_archive(name: str) -> Archive:
         UnknownName: there is none.
     """
     if name not in ARCHIVES:
-        raise UnknownName(f"no archive {name!r}; there are {', '.join(ARCHIVES)} (see: locant data list)")
+        raise UnknownName(
+            f"no archive {name!r}{nearest(name, ARCHIVES)}; there are {', '.join(ARCHIVES)} (see: locant data list)"
+        )
     return ARCHIVES[name]
 
 

@@ -13,7 +13,7 @@ from locant.attributions.neurons import Starts, neurons_from
 from locant.attributions.path import Integral, integrate, path_integral
 from locant.attributions.quadrature import quadrature
 from locant.attributions.scores import Scores, target_of
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.models import Run
 
 OWN_RULE: dict[str, tuple[str, int | None]] = {
@@ -65,7 +65,7 @@ def amig(
     Source: Chen et al. 2024, arXiv:2308.13198, section on knowledge localization, and its released code.
     """
     if mode not in OWN_RULE:
-        raise UnknownName(f"no mode {mode!r}; there are {', '.join(OWN_RULE)}")
+        raise UnknownName(f"no mode {mode!r}{nearest(mode, OWN_RULE)}; there are {', '.join(OWN_RULE)}")
     own_rule, own_steps = OWN_RULE[mode]
     rungs = quadrature(own_rule if rule == "own" else rule, own_steps if steps is None else steps)
     of = target_of(target)

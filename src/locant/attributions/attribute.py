@@ -20,7 +20,7 @@ from locant.attributions.gradient_x_activation import gradient_x_activation
 from locant.attributions.random import random
 from locant.attributions.scores import Scores
 from locant.attributions.sig import sig
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.models import LanguageModel, at_least_float32, record
 from locant.models.attention import maskable_attention
 from locant.models.engine import rows_within
@@ -53,7 +53,7 @@ def settings_of(method: str) -> dict[str, Parameter]:
         UnknownName: no such method.
     """
     if method not in METHODS:
-        raise UnknownName(f"no method {method!r}; there are {', '.join(METHODS)}")
+        raise UnknownName(f"no method {method!r}{nearest(method, METHODS)}; there are {', '.join(METHODS)}")
     parameters = inspect.signature(METHODS[method]).parameters
     return {name: one for name, one in parameters.items() if one.kind is Parameter.KEYWORD_ONLY}
 
@@ -192,6 +192,8 @@ def resolved_settings(method: str, given: Mapping[str, Setting | Tensor]) -> dic
     known = settings_of(method)
     for name in given:
         if name not in known:
-            raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
+            raise UnknownName(
+                f"{method} has no setting {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
+            )
     values = {name: given.get(name, parameter.default) for name, parameter in known.items()}
     return {name: hash_of(value) if isinstance(value, Tensor) else value for name, value in values.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def quadrature(rule: str = "gauss-legendre", steps: int | None = None) -> tuple[
         UnknownName: no such rule, or fewer than one step.
     """
     if rule not in RULES:
-        raise UnknownName(f"no rule {rule!r}; there are {', '.join(RULES)}")
+        raise UnknownName(f"no rule {rule!r}{nearest(rule, RULES)}; there are {', '.join(RULES)}")
     if steps is not None and steps < 1:
         raise UnknownName(f"a rule needs at least 1 step, not {steps}")
     if steps is not None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,5 @@ def target_of(name: str) -> Target:
         UnknownName: it is neither 'probability' nor 'log_probability'.
     """
     if name not in TARGETS:
-        raise UnknownName(f"no target {name!r}; there are {', '.join(TARGETS)}")
+        raise UnknownName(f"no target {name!r}{nearest(name, TARGETS)}; there are {', '.join(TARGETS)}")
     return TARGETS[name]

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from locant.errors import LocantError, UnknownName
+from locant.errors import LocantError, UnknownName, nearest
 from locant.models import LanguageModel, hooks
 from locant.models.sites import Sites
 from locant.types import Provenance, Query, Setting
@@ -84,7 +84,7 @@ def trace(
     if draws < 1 or window < 1 or not noise > 0:
         raise UnknownName(f"noise is above 0, draws and window 1 or more; not {noise}, {draws}, {window}")
     if at not in POSITIONS:
-        raise UnknownName(f"no position {at!r}; there are {', '.join(POSITIONS)}")
+        raise UnknownName(f"no position {at!r}{nearest(at, POSITIONS)}; there are {', '.join(POSITIONS)}")
     spread = spread_of(lm, queries) if spread is None else spread
     drawn = _Noise(noise * spread, draws, torch.Generator().manual_seed(seed))
     found = [_trace(lm, query, drawn, window, at) for query in queries]

@@ -119,7 +119,7 @@ def ask(
     """One fact: its neurons, what happens when they are touched, and a page that shows it."""
     if not prompt.strip():
         raise LocantError("the prompt is empty")
-    settings = localizer_options(method, context.args, seed)
+    settings = localizer_options(method, context, seed)
     with working("loading"):
         from locant import query
         from locant.recipes.ask import ask as ask_model
@@ -161,7 +161,7 @@ def attribute(
     debug: DebugOption = False,
 ) -> None:
     """Many queries: the top neurons of each, as Parquet."""
-    settings = localizer_options(method, context.args, seed)
+    settings = localizer_options(method, context, seed)
     with working("loading"):
         from locant import read_queries
         from locant.sweeps import attribute_all

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from locant.cli.settings import settings_from
+from locant.cli.settings import options_of, settings_from
 from locant.cli.shared import (
     DebugOption,
     DeviceMapOption,
@@ -73,19 +73,20 @@ def circuit(
     """One prompt: the heads, MLPs and edges that say its answer, what they are worth alone, and a page."""
     if not prompt.strip():
         raise LocantError("the prompt is empty")
+    if other is not None and counterfactual is None:
+        raise typer.BadParameter("--other is the answer to --counterfactual, which was not given")
     with working("loading"):
         from locant import query
         from locant.attributions.edges import METHODS
         from locant.models.graph_of import graph_of
         from locant.recipes.ask import subject_in
-        from locant.recipes.circuit import trace_circuit
-        from locant.recipes.plans import refuse_other as refuse_unknown
+        from locant.recipes.circuit import refuse_unknown, trace_circuit
         from locant.recipes.saved import refuse_other
         from locant.recipes.saved_circuit import RECIPE, save_traced, summary
         from locant.reports.circuits import circuit_page, verdict
 
-        refuse_unknown("method for edges", method, METHODS)
-        settings = settings_from(method, METHODS[method], context.args, seed)
+        refuse_unknown(method, metric, ablation, choose, by)
+        settings = settings_from(method, METHODS[method], context.args, seed, options_of(context))
         if out_folder is not None:
             refuse_other(out_folder, RECIPE)
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
@@ -141,10 +142,9 @@ def _print(traced: Traced, verdict: str, asked: int | None, place: Path) -> None
             f"[yellow]The model says {plain(says)}; {plain(query.answer)} is of rank {standings.model.rank:,}[/]"
         )
     more = f" (at most {asked} were asked for; dead ends are left out)" if asked and len(made) < asked else ""
-    metric = plain(traced.faithfulness.metric.replace("_", " "))
     out.print(
         f"\n{len(made)} of {int(made.graph.edges.sum()):,} edges between {len(made.nodes)} nodes{more}: faithfulness "
-        f"{traced.faithfulness.share:.2f} by {metric} (1 as the model, 0 as with no edge)\n",
+        f"{traced.faithfulness.share:.2f} by {_measure(traced)}\n",
         highlight=False,
     )
     kept = Table("edges kept", "P(answer)", "rank", box=None, pad_edge=False)
@@ -170,3 +170,14 @@ def _print(traced: Traced, verdict: str, asked: int | None, place: Path) -> None
         out.print("Gradients find no circuits where ablation is far from what the model sees: try --method exact")
     strongest = ", ".join(made.edges[:5])
     out.print(f"\nStrongest: {strongest}\n\nPage: {place}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _measure(traced: Traced) -> str:
+    """What faithfulness is judged by, and how it reads."""
+    by = traced.faithfulness
+    if by.divergence is None:
+        return f"{plain(by.metric.replace('_', ' '))} (1 as the model, 0 as with no edge)"
+    own, empty = by.divergence
+    return (
+        f"KL divergence from the model: {own:.3g} {by.unit} with the circuit, {empty:.3g} with no edge (0: the model)"
+    )

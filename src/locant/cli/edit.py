@@ -61,7 +61,7 @@ def edit(
     """One fact rewritten in the weights: what the model says then, what else changed, and the model saved."""
     if not prompt.strip() or not new.strip():
         raise LocantError("the prompt and the new object must not be empty")
-    settings = editing_options(method, context.args, seed)
+    settings = editing_options(method, context, seed)
     with working("loading"):
         from locant.recipes.edit import edit_once, request_of
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import typer
 
+from locant.errors import nearest
+
 if TYPE_CHECKING:
     from locant.types import Setting
 
@@ -15,7 +17,7 @@ KINDS = (bool, int, float, str)
 """What a setting can be on a command line; those of another kind are for Python only."""
 
 
-def localizer_options(method: str, words: list[str], seed: int) -> dict[str, Setting]:
+def localizer_options(method: str, context: typer.Context, seed: int) -> dict[str, Setting]:
     """A localizer's settings.
 
     Raises:
@@ -25,10 +27,10 @@ def localizer_options(method: str, words: list[str], seed: int) -> dict[str, Set
     from locant.attributions import METHODS, settings_of
 
     settings_of(method)
-    return settings_from(method, METHODS[method], words, seed)
+    return settings_from(method, METHODS[method], context.args, seed, options_of(context))
 
 
-def editing_options(method: str, words: list[str], seed: int) -> dict[str, Setting]:
+def editing_options(method: str, context: typer.Context, seed: int) -> dict[str, Setting]:
     """An editing method's settings.
 
     Raises:
@@ -38,16 +40,21 @@ def editing_options(method: str, words: list[str], seed: int) -> dict[str, Setti
     from locant.interventions.editing import METHODS, editing_settings
 
     editing_settings(method)
-    return settings_from(method, METHODS[method], words, seed)
+    return settings_from(method, METHODS[method], context.args, seed, options_of(context))
 
 
 def settings_from(
-    method: str, function: Callable[..., object], words: Iterable[str], seed: int
+    method: str,
+    function: Callable[..., object],
+    words: Iterable[str],
+    seed: int,
+    beside: Iterable[str] = (),
 ) -> dict[str, Setting]:
     """The keyword-only parameters of a function as options: --name value, --name=value, --flag.
 
     Args:
         seed: for a parameter of that name.
+        beside: other options of the command, one of which a mistyped word may have meant.
     """
     known = kinds_of(function)
     settings: dict[str, Setting] = {"seed": seed} if "seed" in known else {}
@@ -56,8 +63,9 @@ def settings_from(
         option, _, joined = word.partition("=")
         name = option.removeprefix("--").replace("-", "_")
         if not option.startswith("--") or name not in known:
-            has = ", ".join(f"--{one.replace('_', '-')}" for one in known) or "none"
-            raise typer.BadParameter(f"no such option: {option}. {method}'s own: {has}")
+            own = [f"--{one.replace('_', '-')}" for one in known]
+            near = nearest(option, [*own, *beside])
+            raise typer.BadParameter(f"no such option: {option}{near}. {method}'s own: {', '.join(own) or 'none'}")
         if known[name] is bool:
             settings[name] = joined.lower() not in ("false", "no", "0")
             continue
@@ -79,6 +87,11 @@ def kinds_of(function: Callable[..., object]) -> dict[str, type]:
             if kind is not None:
                 found[name] = kind
     return found
+
+
+def options_of(context: typer.Context) -> list[str]:
+    """The options of a command, beside which it takes those of a method."""
+    return [option for parameter in context.command.params for option in parameter.opts]
 
 
 def _value(option: str, text: str, kind: type) -> int | float | str:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.evaluations.outcomes import interval
 from locant.evaluations.pooled import as_share
 from locant.types import Interval
@@ -106,7 +106,9 @@ def change_ratio(
             0 before where that is divided by.
     """
     if aggregate not in AGGREGATES:
-        raise UnknownName(f"no aggregate {aggregate!r}; there are {', '.join(AGGREGATES)}")
+        raise UnknownName(
+            f"no aggregate {aggregate!r}{nearest(aggregate, AGGREGATES)}; there are {', '.join(AGGREGATES)}"
+        )
     (change, before), (other, other_before) = (
         _numbers(values, aggregate == "mean-of-ratios", name)
         for values, name in ((related, "related"), (unrelated, "unrelated"))

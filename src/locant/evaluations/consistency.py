@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.selections.share import same_grid, strongest
 from locant.types import Selection
 
@@ -325,7 +325,7 @@ def measure_named(name: str) -> Callable[[np.ndarray], float]:
         UnknownName: there is none of this name.
     """
     if name not in MEASURES:
-        raise UnknownName(f"no measure {name!r}; there are {', '.join(MEASURES)}")
+        raise UnknownName(f"no measure {name!r}{nearest(name, MEASURES)}; there are {', '.join(MEASURES)}")
     return MEASURES[name]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 import torch
 
-from locant.errors import NoNumber, UnknownName
+from locant.errors import NoNumber, UnknownName, nearest
 from locant.evaluations.answers import AT_ONCE, read_answers
 from locant.evaluations.editing import perplexity
 from locant.evaluations.generation import (
@@ -168,7 +168,7 @@ def comparisons(case: EditCase, asked: Sequence[str] = ASKED) -> Iterator[Compar
     """
     for name in asked:
         if name not in _OF:
-            raise UnknownName(f"no queries {name!r} of a case; there are {', '.join(_OF)}")
+            raise UnknownName(f"no queries {name!r} of a case{nearest(name, _OF)}; there are {', '.join(_OF)}")
         yield from _OF[name](case)
 
 

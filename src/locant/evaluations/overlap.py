@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.evaluations.membership import (
     Groups,
     Members,
@@ -122,7 +122,7 @@ def overlap(
             all, sets of models of several sizes, or blocks that leave nothing to shuffle.
     """
     if measure not in OVERLAPS:
-        raise UnknownName(f"no overlap {measure!r}; there are {', '.join(OVERLAPS)}")
+        raise UnknownName(f"no overlap {measure!r}{nearest(measure, OVERLAPS)}; there are {', '.join(OVERLAPS)}")
     table = Members.of(sets, groups)
     table.refuse_nothing()
     block = None if blocks is None else numbered(sets, blocks, "block")[1]

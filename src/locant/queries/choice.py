@@ -19,7 +19,7 @@ from random import Random
 
 from transformers import PreTrainedTokenizerBase
 
-from locant.errors import BadQuery, UnknownName
+from locant.errors import BadQuery, UnknownName, nearest
 from locant.queries.items import LETTERS, Item
 from locant.types import Fact, Query
 
@@ -139,7 +139,7 @@ def _refuse_templates(templates: Sequence[int], items: Sequence[Item]) -> None:
     frames = _read_frames()
     for language in dict.fromkeys(one.language for one in items):
         if language not in frames:
-            raise UnknownName(f"no templates in {language!r}; known: {', '.join(frames)}.")
+            raise UnknownName(f"no templates in {language!r}{nearest(language, frames)}; known: {', '.join(frames)}.")
         for number in templates:
             if number not in frames[language]:
                 known = ", ".join(map(str, frames[language]))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from locant.errors import BadFile, UnknownName
+from locant.errors import BadFile, UnknownName, nearest
 from locant.queries.records import Record, read_record
 from locant.types import Fact, Query
 
@@ -145,4 +145,4 @@ def _unescaped(text: str) -> str:
 def _refuse_unknown(what: str, asked: Sequence[str] | None, known: Sequence[str]) -> None:
     for name in asked or ():
         if name not in known:
-            raise UnknownName(f"no {what} {name!r} in LRE; known: {', '.join(known)}.")
+            raise UnknownName(f"no {what} {name!r} in LRE{nearest(name, known)}; known: {', '.join(known)}.")

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from locant.errors import BadFile, UnknownName
+from locant.errors import BadFile, UnknownName, nearest
 from locant.languages import gap, stop
 from locant.queries.lines import read_rows, read_texts
 from locant.queries.parallel import refuse_languages
@@ -129,7 +129,7 @@ def frame(pattern: str, language: str, kind: Kind, form: str) -> str | None:
     if form == "blank":
         return blank_frame(language).replace(_SENTENCE, _end(before + BLANK + after, language))
     if form not in FORMS:
-        raise UnknownName(f"no form {form!r}; there are {', '.join(FORMS)}")
+        raise UnknownName(f"no form {form!r}{nearest(form, FORMS)}; there are {', '.join(FORMS)}")
     glued = gap(language) and before and not before[-1].isspace()
     return None if glued or not ends_with_object(pattern) else before.rstrip()
 
@@ -142,7 +142,9 @@ def blank_frame(language: str) -> str:
     """
     known = _read_frames()
     if language not in known:
-        raise UnknownName(f"no frame for a blank in {language!r}; known: {', '.join(known)}.")
+        raise UnknownName(
+            f"no frame for a blank in {language!r}{nearest(language, known)}; known: {', '.join(known)}."
+        )
     return known[language]
 
 
@@ -153,7 +155,7 @@ def refuse_form(form: str, kind: Kind, languages: Sequence[str]) -> None:
         UnknownName: no such form, or no frame for the blank in one of the languages.
     """
     if form not in FORMS:
-        raise UnknownName(f"no form {form!r}; there are {', '.join(FORMS)}")
+        raise UnknownName(f"no form {form!r}{nearest(form, FORMS)}; there are {', '.join(FORMS)}")
     if form == "blank" and kind != "masked":
         for language in languages:
             blank_frame(language)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from locant.errors import BadQuery, UnknownName
+from locant.errors import BadQuery, UnknownName, nearest
 from locant.types import Query
 
 
@@ -107,6 +107,8 @@ def refuse_languages(wanted: Sequence[str], known: Iterable[str]) -> None:
     there = tuple(known)
     for language in wanted:
         if language not in there:
-            raise UnknownName(f"no language {language!r}; known: {', '.join(there) or 'none'}.")
+            raise UnknownName(
+                f"no language {language!r}{nearest(language, there)}; known: {', '.join(there) or 'none'}."
+            )
     if not wanted or len(set(wanted)) < len(wanted):
         raise UnknownName(f"languages are asked for at least one, and each once, not {', '.join(wanted) or 'none'}")

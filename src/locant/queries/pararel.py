@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from locant.errors import BadFile, UnknownName
+from locant.errors import BadFile, UnknownName, nearest
 from locant.queries.lines import read_texts
 from locant.queries.tokens import MASK, Kind
 from locant.types import Fact, Query
@@ -80,7 +80,10 @@ def _choose(folder: str | Path, relations: Sequence[str] | None) -> Mapping[str,
         raise BadFile(f"{str(root)!r}: no relation has a file P*.jsonl both in {patterns}/ and in {facts}/")
     for name in relations or ():
         if name not in known:
-            raise UnknownName(f"no relation {name!r} with patterns and facts in ParaRel; known: {', '.join(known)}.")
+            raise UnknownName(
+                f"no relation {name!r} with patterns and facts in ParaRel{nearest(name, known)}; "
+                f"known: {', '.join(known)}."
+            )
     return {name: paths for name, paths in known.items() if relations is None or name in relations}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.queries.edit_cases import CaseSet, EditCase, fault, sift
 from locant.queries.records import Record, read_records
 from locant.types import EditRequest, Fact, Query
@@ -34,7 +34,7 @@ def read_zsre(path: str | Path, *, target: str = "answers") -> CaseSet:
     Source: Levy et al. 2017, arXiv:1706.04115; Mitchell et al. 2022, arXiv:2110.11309; github.com/kmeng01/rome.
     """
     if target not in TARGETS:
-        raise UnknownName(f"no target {target!r} in zsRE; there are {', '.join(TARGETS)}")
+        raise UnknownName(f"no target {target!r} in zsRE{nearest(target, TARGETS)}; there are {', '.join(TARGETS)}")
     return sift(_case(f"zsre/{number}", one, target) for number, one in enumerate(read_records(path)))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from locant import almanac
-from locant.attributions.edges import METHODS, METRICS, Pair, needs_other, swapped_pairs
+from locant.attributions.edges import ABLATIONS, METHODS, METRICS, Pair, needs_other, swapped_pairs
 from locant.errors import BadQuery, LocantError, UnknownName
 from locant.evaluations.circuits import (
     CircuitReadings,
@@ -29,6 +29,7 @@ from locant.models.graph_of import graph_of
 from locant.models.sites import Sites
 from locant.models.spans import SPANS, spans_of
 from locant.recipes.ask import own_answers
+from locant.recipes.plans import refuse_other
 from locant.recipes.traced import (
     HeadPattern,
     LayerCurve,
@@ -38,7 +39,7 @@ from locant.recipes.traced import (
     Traced,
     Worth,
 )
-from locant.selections.circuits import Circuit, choose, random_circuit
+from locant.selections.circuits import RULES, STRENGTHS, Circuit, choose, random_circuit
 from locant.types import Query, Setting
 
 SHARE, MOST = 0.05, 300
@@ -91,12 +92,7 @@ def trace_circuit(
         LocantError: the model has no graph.
         UnknownName: no such method, metric, ablation, rule or strength.
     """
-    if method not in METHODS:
-        raise UnknownName(f"no method {method!r} for edges; there are {', '.join(METHODS)}")
-    if ablation in ("mean", "overall_mean"):
-        raise UnknownName(f"the {ablation} of one prompt is the prompt itself: ablate by 'counterfactual' or 'zero'")
-    if metric not in METRICS:
-        raise UnknownName(f"no metric {metric!r}; there are {', '.join(METRICS)}")
+    refuse_unknown(method, metric, ablation, rule, by)
     if spans and not _named(query):
         raise BadQuery(f"spans are told by where the subject stands in {query.prompt!r}: say what the subject is")
     graph = graph_of(lm, split=split, spans=SPANS if spans else ())
@@ -130,6 +126,21 @@ def trace_circuit(
         readings=_readings(lm, query, circuit, seed),
         command=command,
     )
+
+
+def refuse_unknown(method: str, metric: str, ablation: str, rule: str, by: str) -> None:
+    """Refuse names that `trace_circuit` does not know, for which no model is needed.
+
+    Raises:
+        UnknownName: there is no such method, metric, ablation, rule or strength.
+    """
+    refuse_other("method for edges", method, METHODS)
+    refuse_other("metric", metric, METRICS)
+    refuse_other("ablation", ablation, ABLATIONS)
+    if ablation in ("mean", "overall_mean"):
+        raise UnknownName(f"the {ablation} of one prompt is the prompt itself: ablate by 'counterfactual' or 'zero'")
+    refuse_other("rule for circuits", rule, RULES)
+    refuse_other("strength of edges", by, STRENGTHS)
 
 
 def _pair(lm: LanguageModel, query: Query, other: Query | None, needed: bool) -> Pair:

@@ -10,7 +10,7 @@ from random import Random
 from typing import TypeVar
 
 from locant import almanac
-from locant.errors import BadFile, BadQuery, UnknownName
+from locant.errors import BadFile, BadQuery, UnknownName, nearest
 from locant.evaluations import read_answers
 from locant.models import LanguageModel
 from locant.queries import Kind, read_pararel, read_queries
@@ -260,7 +260,9 @@ def of_relations(some: Sequence[One], relations: Sequence[str] | None, source: s
     there = tuple(dict.fromkeys(one.relation for one in some if one.relation))
     for name in relations:
         if name not in there:
-            raise UnknownName(f"no relation {name!r} in {source}; known: {', '.join(there) or 'none'}.")
+            raise UnknownName(
+                f"no relation {name!r} in {source}{nearest(name, there)}; known: {', '.join(there) or 'none'}."
+            )
     return tuple(one for one in some if one.relation in relations)
 
 
@@ -268,5 +270,7 @@ def _of_language(queries: tuple[Query, ...], language: str, source: str) -> tupl
     found = tuple(one for one in queries if one.language == language)
     if not found:
         there = dict.fromkeys(one.language for one in queries)
-        raise UnknownName(f"no language {language!r} in {source}; known: {', '.join(there)}.")
+        raise UnknownName(
+            f"no language {language!r} in {source}{nearest(language, there)}; known: {', '.join(there)}."
+        )
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from locant import almanac
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.evaluations import read_answers
 from locant.models import LanguageModel
 from locant.queries import Kind, read_queries
@@ -111,7 +111,7 @@ def select_parallel(
         BadFile: as the readers say.
     """
     if form not in FORMS:
-        raise UnknownName(f"no form {form!r}; there are {', '.join(FORMS)}")
+        raise UnknownName(f"no form {form!r}{nearest(form, FORMS)}; there are {', '.join(FORMS)}")
     if len(set(languages)) < 2:
         raise UnknownName(f"languages are compared: name two or more, not {', '.join(languages) or 'none'}")
     queries = read_parallel(source, lm.architecture.kind, languages, relations=relations, form=form)

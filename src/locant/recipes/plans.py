@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 
 
 def refuse_other(what: str, name: str, known: Iterable[str]) -> None:
@@ -15,7 +15,7 @@ def refuse_other(what: str, name: str, known: Iterable[str]) -> None:
     """
     known = tuple(known)
     if name not in known:
-        raise UnknownName(f"no {what} {name!r}; there are {', '.join(known)}")
+        raise UnknownName(f"no {what} {name!r}{nearest(name, known)}; there are {', '.join(known)}")
 
 
 def refuse_less(least: int, plan: object, *names: str) -> None:

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.selections.templates import Templates, values_of
 from locant.types import Provenance, Query, Selection, Setting
 
@@ -78,7 +78,7 @@ def cluster(
             makes no sense.
     """
     if mode not in MODES:
-        raise UnknownName(f"no mode {mode!r}; there are {', '.join(MODES)}")
+        raise UnknownName(f"no mode {mode!r}{nearest(mode, MODES)}; there are {', '.join(MODES)}")
     if not 0 <= share < 1:
         raise UnknownName(f"a share is at least 0 and less than 1, not {share}")
     if decimals is not None and mode != "released":

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.types import Attribution, Provenance, Selection
 
 Grid = Float[Tensor, "layer neuron"]
@@ -51,7 +51,7 @@ def select(attribution: Attribution, rule: str = "top", *, k: int = 20, share: f
         UnknownName: no such rule, or k or share make no sense for this model.
     """
     if rule not in RULES:
-        raise UnknownName(f"no rule {rule!r}; there are {', '.join(RULES)}")
+        raise UnknownName(f"no rule {rule!r}{nearest(rule, RULES)}; there are {', '.join(RULES)}")
     scores = attribution.scores.mean(dim=0)
     layers, neurons = scores.shape
     most = neurons if rule == "top-per-layer" else layers * neurons

@@ -23,7 +23,7 @@ from scipy.signal import convolve
 from scipy.special import gammaln, softmax
 from torch import Tensor
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.selections.share import same_grid
 from locant.types import Selection
 
@@ -95,7 +95,7 @@ def stability(
         UnknownName: there is no such thing to draw, there are not two of it, no draws, or what `choose` refuses.
     """
     if over not in PLANS:
-        raise UnknownName(f"cannot draw {over!r}; there are {', '.join(PLANS)}")
+        raise UnknownName(f"cannot draw {over!r}{nearest(over, PLANS)}; there are {', '.join(PLANS)}")
     if draws < 1:
         raise UnknownName(f"a bootstrap takes 1 draw or more, not {draws}")
     counts = {language: len(scores[language]) for language in sorted(scores)}

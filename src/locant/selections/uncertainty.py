@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 
 FLOOR = 0.1
 """What the rule 'inverse-variance' adds to each language's variance, in means of the languages' variances."""
@@ -150,7 +150,7 @@ def over_languages(
         UnknownName: no such rule, or a lambda is negative or not finite.
     """
     if rule not in RULES:
-        raise UnknownName(f"no rule {rule!r}; there are {', '.join(RULES)}")
+        raise UnknownName(f"no rule {rule!r}{nearest(rule, RULES)}; there are {', '.join(RULES)}")
     _refuse_price("lambda_l", lambda_l)
     return RULES[rule](found, lambda_q, lambda_l)
 

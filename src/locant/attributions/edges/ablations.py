@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from locant.attributions.edges.pairs import Pair, PairSites, lay_out_pairs
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.models import LanguageModel
 from locant.models.branches import branches_of
 from locant.models.graph import Graph
@@ -62,5 +62,5 @@ def ablation_of(name: str, lm: LanguageModel, graph: Graph, pairs: Sequence[Pair
         UnknownName: there is none of this name.
     """
     if name not in ABLATIONS:
-        raise UnknownName(f"no ablation {name!r}; there are {', '.join(ABLATIONS)}")
+        raise UnknownName(f"no ablation {name!r}{nearest(name, ABLATIONS)}; there are {', '.join(ABLATIONS)}")
     return ABLATIONS[name](lm, graph, pairs)

@@ -21,7 +21,7 @@ from torch import Tensor
 from locant.attributions.edges.ablations import ablation_of
 from locant.attributions.edges.metrics import metric_of
 from locant.attributions.edges.pairs import Pair, batches, lay_out_pairs
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.models import LanguageModel
 from locant.models.circuit_run import MEMORY, CircuitRun, Metric
 from locant.models.graph import Graph
@@ -109,7 +109,7 @@ def acdc(
     """
     graph.refuse_spans("automatic circuit discovery does not search")
     if rule not in CUT_RULES:
-        raise UnknownName(f"no rule {rule!r}; there are {', '.join(CUT_RULES)}")
+        raise UnknownName(f"no rule {rule!r}{nearest(rule, CUT_RULES)}; there are {', '.join(CUT_RULES)}")
     chosen = CUT_RULES[rule]
     metric, ablation = metric or chosen.metric, ablation or chosen.ablation
     search = _Search(_judge(lm, graph, pairs, chosen, metric, ablation, memory), graph, chosen, threshold)

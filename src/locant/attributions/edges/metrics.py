@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from locant.attributions.edges.pairs import PairSites
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.models import LanguageModel
 from locant.models.circuit_run import Metric
 
@@ -79,5 +79,5 @@ def metric_of(name: str) -> MakeMetric:
         UnknownName: there is none of this name.
     """
     if name not in METRICS:
-        raise UnknownName(f"no metric {name!r}; there are {', '.join(METRICS)}")
+        raise UnknownName(f"no metric {name!r}{nearest(name, METRICS)}; there are {', '.join(METRICS)}")
     return METRICS[name]

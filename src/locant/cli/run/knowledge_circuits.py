@@ -9,7 +9,7 @@ import typer
 
 from locant.cli.report import show
 from locant.cli.run.shared import names_in, stages
-from locant.cli.settings import settings_from
+from locant.cli.settings import options_of, settings_from
 from locant.cli.shared import (
     DebugOption,
     DeviceMapOption,
@@ -26,6 +26,7 @@ from locant.cli.shared import (
 
 
 def run(
+    context: typer.Context,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; a stopped one is resumed.")],
     data: Annotated[str, typer.Option(help="almanac, lre:FOLDER, pararel:FOLDER, or a file of queries.")] = "almanac",
     model: ModelOption = "almanac",
@@ -37,7 +38,7 @@ def run(
     metric: Annotated[str, typer.Option(help="That scores are of.")] = "logit_difference",
     ablation: Annotated[str, typer.Option(help="What stands in where edges are cut.")] = "counterfactual",
     merged: Annotated[bool, typer.Option("--merged", help="Heads read once for query, key and value.")] = False,
-    rule: Annotated[str, typer.Option(help="How circuits are chosen: greedy or top.")] = "greedy",
+    choose: Annotated[str, typer.Option(help="How circuits are chosen: greedy or top.")] = "greedy",
     by: Annotated[str, typer.Option(help="Scores count: absolute or signed.")] = "absolute",
     share: Annotated[float, typer.Option(help="Of all edges, that a relation's circuit has at most.")] = 0.05,
     k: Annotated[int, typer.Option(min=1, help="Of Hit@k.")] = 10,
@@ -59,16 +60,18 @@ def run(
     with working("loading"):
         from locant.attributions.edges import METHODS
         from locant.recipes.knowledge_circuits import Plan, draw_relations, run_knowledge_circuits, wordings_of
+        from locant.recipes.knowledge_circuits.drawn import refuse_other_relations
         from locant.recipes.plans import refuse_other
 
         refuse_other("method for edges", method, METHODS)
+        words = [*(f"--{word}" for word in setting or []), *context.args]
         plan = Plan(
             method=method,
-            settings=settings_from(method, METHODS[method], [f"--{word}" for word in setting or []], seed),
+            settings=settings_from(method, METHODS[method], words, seed, options_of(context)),
             metric=metric,
             ablation=ablation,
             split=not merged,
-            rule=rule,
+            rule=choose,
             by=by,
             share=share,
             k=k,
@@ -79,6 +82,7 @@ def run(
             hops=hops,
             seed=seed,
         )
+        refuse_other_relations(data, names_in(relations) or ())
         lm = load_model(model, dtype, device, device_map, revision, trust_remote_code)
         drawn: dict[str, Any] = {"relations": names_in(relations), "limit": limit, "known": known or None}
         found = draw_relations(lm, data, **drawn, seed=seed)

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from locant.errors import LocantError, UnknownName
+from locant.errors import LocantError, UnknownName, nearest
 from locant.evaluations.circuits.written import Written
 from locant.models import LanguageModel, at_least_float32
 from locant.models.norms import Norm, norm_of
@@ -187,7 +187,7 @@ def subject_ids(lm: LanguageModel, queries: Sequence[Query]) -> Int[Tensor, "que
 
 def _known(reading: str, readings: Collection[str]) -> None:
     if reading not in readings:
-        raise UnknownName(f"no reading {reading!r}; there are {', '.join(readings)}")
+        raise UnknownName(f"no reading {reading!r}{nearest(reading, readings)}; there are {', '.join(readings)}")
 
 
 def _at_once(lm: LanguageModel, tokens: Tensor, memory: int) -> int:

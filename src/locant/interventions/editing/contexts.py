@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from locant.errors import BadQuery, UnknownName
+from locant.errors import BadQuery, UnknownName, nearest
 from locant.languages import gap, stop
 from locant.models import LanguageModel, sample
 from locant.queries import Tokens
@@ -71,7 +71,7 @@ def refuse_position(at: str) -> None:
         UnknownName: it is none of `POSITIONS`.
     """
     if at not in POSITIONS:
-        raise UnknownName(f"no position {at!r}; there are {', '.join(POSITIONS)}")
+        raise UnknownName(f"no position {at!r}{nearest(at, POSITIONS)}; there are {', '.join(POSITIONS)}")
 
 
 def ask(lm: LanguageModel, request: EditRequest, prefixes: Sequence[str], essence: str, at: str) -> Asked:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from locant.errors import NoNumber, UnknownName
+from locant.errors import NoNumber, UnknownName, nearest
 from locant.interventions.editing.editor import Editor, Note, Rewrite
 from locant.interventions.editing.methods import METHODS
 from locant.interventions.editing.one_layer import each_in_its_place
@@ -180,7 +180,9 @@ def prepare(lm: LanguageModel, method: str, settings: Mapping[str, object]) -> E
     known = editing_settings(method)
     for name in settings:
         if name not in known:
-            raise UnknownName(f"{method} has no setting {name!r}; it has {', '.join(known) or 'none'}")
+            raise UnknownName(
+                f"{method} has no setting {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
+            )
     return replace(METHODS[method](lm, **settings), method=method)
 
 
@@ -208,6 +210,6 @@ def editing_settings(method: str) -> dict[str, Parameter]:
         UnknownName: no such method.
     """
     if method not in METHODS:
-        raise UnknownName(f"no editing method {method!r}; there are {', '.join(METHODS)}")
+        raise UnknownName(f"no editing method {method!r}{nearest(method, METHODS)}; there are {', '.join(METHODS)}")
     parameters = inspect.signature(METHODS[method]).parameters
     return {name: one for name, one in parameters.items() if one.kind is Parameter.KEYWORD_ONLY}

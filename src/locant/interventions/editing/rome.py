@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from locant.errors import UnknownName
+from locant.errors import UnknownName, nearest
 from locant.interventions.editing.background import read_background
 from locant.interventions.editing.contexts import rome_prefixes
 from locant.interventions.editing.covariance import solver
@@ -74,7 +74,7 @@ def rome(
     """
     refuse_other_kinds(lm, "rome")
     if keys not in KEYS:
-        raise UnknownName(f"no keys {keys!r}; there are {', '.join(KEYS)}")
+        raise UnknownName(f"no keys {keys!r}{nearest(keys, KEYS)}; there are {', '.join(KEYS)}")
     preset = preset_of(lm)
     how = preset.rome.but(steps=steps, rate=rate, unit=unit, clamp=clamp, decay=decay, kl=kl, stop_at=stop_at)
     search = Search(preset.at if at is None else at, how, kl_prompt, values)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from locant.errors import LocantError, NoNumber, UnknownName
+from locant.errors import LocantError, NoNumber, UnknownName, nearest
 from locant.interventions.editing.contexts import Asked, ask, refuse_position
 from locant.interventions.editing.editor import Note
 from locant.interventions.editing.passes import Said, ShiftedPasses
@@ -52,7 +52,7 @@ class Descent:
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
-            raise UnknownName(f"no unit {self.unit!r}; there are {', '.join(UNITS)}")
+            raise UnknownName(f"no unit {self.unit!r}{nearest(self.unit, UNITS)}; there are {', '.join(UNITS)}")
         if self.steps < 1 or not self.rate > 0 or not self.clamp > 0:
             raise UnknownName(
                 "a descent takes at least 1 step, at a rate and up to a clamp above 0; "

@@ -18,6 +18,7 @@ from locant.evaluations.answers import first_logits
 from locant.models import LanguageModel
 from locant.queries import lre_relations, read_lre
 from locant.recipes.data import can_be_asked, read_data
+from locant.recipes.plans import refuse_other
 from locant.types import Query
 
 One = TypeVar("One")
@@ -123,6 +124,23 @@ def _left_out(found: Sequence[RelationPairs], kept: Sequence[RelationPairs]) -> 
         total.update(one.left_out)
         total[TOO_FEW] += 0 if one in kept else len(one.validation) + len(one.test)
     return {why: count for why, count in total.items() if count}
+
+
+def refuse_other_relations(source: str, relations: Iterable[str]) -> None:
+    """Refuse relations that the source has not, as far as that is known without reading its facts.
+
+    Raises:
+        UnknownName: there is no such relation.
+        BadFile: as the readers say.
+    """
+    name, _, place = source.partition(":")
+    known: list[str] = []
+    if source == "almanac":
+        known = [one.name for one in almanac.relations()]
+    elif name == "lre" and place:
+        known = [one.name for one in lre_relations(place)]
+    for one in relations if known else ():
+        refuse_other(f"relation in {name}", one, known)
 
 
 def another(one: RelationPairs, relations: Sequence[RelationPairs], seed: int) -> RelationPairs | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from locant.reports.knowledge_circuits.run import Run
 from locant.reports.made import how_made
 
-_OPTIONS = ("method", "metric", "ablation", "rule", "by", "share", "k", "exact", "edits", "hallucinations",
+_OPTIONS = ("method", "metric", "ablation", "by", "share", "k", "exact", "edits", "hallucinations",
             "demonstrations", "hops", "seed")  # fmt: skip
 """Settings that are options of the command line by their own names."""
 UNITS = (
@@ -37,7 +37,7 @@ def recipe(run: Run) -> dict[str, str]:
     given = run.settings.get("settings")
     own = given if isinstance(given, dict) else {}
     options = {name: run.settings.get(name) for name in _OPTIONS}
-    options |= {"merged": run.settings.get("split") is False, "setting": own}
+    options |= {"choose": run.settings.get("rule"), "merged": run.settings.get("split") is False, "setting": own}
     return how_made(
         run, options, UNITS, CONTROLS, counts=("relations", "facts", "left_out", "wordings", "edges", "graph")
     )

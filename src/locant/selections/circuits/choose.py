@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from locant.attributions.edges import EdgeScores
-from locant.errors import LocantError, UnknownName
+from locant.errors import LocantError, UnknownName, nearest
 from locant.models.graph import Graph
 from locant.selections.circuits.circuit import Circuit
 from locant.selections.circuits.dead_ends import living
@@ -89,9 +89,11 @@ def in_order(scores: EdgeScores, *, rule: str = "greedy", by: str = "absolute") 
         LocantError: a score is not a finite number.
     """
     if rule not in RULES:
-        raise UnknownName(f"no rule {rule!r} for circuits; there are {', '.join(RULES)}")
+        raise UnknownName(f"no rule {rule!r} for circuits{nearest(rule, RULES)}; there are {', '.join(RULES)}")
     if by not in STRENGTHS:
-        raise UnknownName(f"edges are not chosen by {by!r} scores; there are {', '.join(STRENGTHS)}")
+        raise UnknownName(
+            f"edges are not chosen by {by!r} scores{nearest(by, STRENGTHS)}; there are {', '.join(STRENGTHS)}"
+        )
     values = scores.values[scores.graph.edges]
     if not bool(values.isfinite().all()):
         raise LocantError("some scores of edges are not finite numbers: circuits cannot be chosen by them")
