@@ -488,7 +488,7 @@ def test_five_facts_show_nothing(tmp_path):
     run = made(tmp_path, facts=3)
     for about in ("without uncertainty?", "shared between", "an edit", "queries that fail"):
         short, text = answer(run, about)
-        assert short == "Not shown", (about, short, text)
+        assert short in ("Not shown", "Too few cases"), (about, short, text)
 
 
 def test_many_languages_are_squares_that_scroll_by_themselves(many):
