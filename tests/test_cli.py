@@ -418,6 +418,7 @@ def refused(ran: Ran, here: Path, *left: str) -> str:
         ((*PARIS, "--rule", "simpson"), "no rule 'simpson'; there are riemann-left"),
         ((*PARIS, "--steps", "0"), "a rule needs at least 1 step, not 0"),
         ((*PARIS, "--dtype", "float7"), "no dtype 'float7'"),
+        ((*PARIS, "--device", "cuda9"), "no device 'cuda9' here: give cpu, cuda"),
         ((*PARIS, "--top", "1000000"), "cannot take the top 1000000: there are 1 to "),
         (("ask", " ", "--answer", "Paris"), "the prompt is empty"),
         (("attribute", "none.jsonl", "--out", "run"), "no file 'none.jsonl'"),
@@ -612,7 +613,7 @@ def test_a_mistyped_word_is_refused_with_the_nearest_before_a_model_is_loaded(
 def test_a_mistyped_relation_is_refused_with_the_nearest_before_a_model_is_loaded(locant_: Command) -> None:
     words = ("--relations", "capital,captial", "--out", "r", "--model", "no/such/model")
     ran = locant_("run", "knowledge-circuits", *words)
-    assert ran.code == 1 and "no relation in almanac 'captial' (did you mean 'capital'?)" in ran.err
+    assert ran.code == 1 and "no almanac relation 'captial' (did you mean 'capital'?)" in ran.err
 
 
 def test_an_answer_to_no_counterfactual_is_refused(locant_: Command) -> None:

@@ -86,6 +86,12 @@ def test_a_precision_that_does_not_exist_is_refused(published: Path, wrong: str)
     assert said == f"no dtype {wrong!r}: float32, float16, bfloat16 and float64 are known"
 
 
+@pytest.mark.parametrize("wrong", ["cuda9", "gpu"])
+def test_a_device_that_is_not_here_is_refused(published: Path, wrong: str) -> None:
+    said = sentence(lambda: locant.load(published, device_map=wrong))
+    assert said.startswith(f"no device {wrong!r} here: give cpu, cuda, cuda:1, mps or auto (")
+
+
 @pytest.mark.parametrize(
     "places",
     [

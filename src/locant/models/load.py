@@ -30,6 +30,9 @@ from locant.queries import Tokens
 
 EMBEDDED = {name: f"almanac/models/{name}" for name in ("almanac", "almanac-gpt2", "almanac-bert")}
 
+PLACED = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Device maps that transformers works out itself."""
+
 _CLASS = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM, "seq2seq": AutoModelForSeq2SeqLM}
 
 
@@ -74,6 +77,7 @@ def _from_pretrained(
     revision: str | None,
     trust_remote_code: bool,
 ) -> LanguageModel:
+    _refuse_device(device_map)
     source = str(files("locant") / EMBEDDED[name]) if name in EMBEDDED else name
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
@@ -116,6 +120,17 @@ def _dtype(wanted: str | torch.dtype | None) -> torch.dtype | str:
     if not isinstance(found, torch.dtype):
         raise LocantError(f"no dtype {wanted!r}: float32, float16, bfloat16 and float64 are known")
     return found
+
+
+def _refuse_device(wanted: str | dict[str, int | str] | None) -> None:
+    """Refuse a device that is not here, before it is taken for a fault of the model."""
+    if not isinstance(wanted, str) or wanted in PLACED:
+        return
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise LocantError(f"no device {wanted!r} here: give cpu, cuda, cuda:1, mps or auto ({why})") from error
 
 
 def _why_not(name: str, error: Exception) -> str:

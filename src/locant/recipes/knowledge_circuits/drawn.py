@@ -140,7 +140,7 @@ def refuse_other_relations(source: str, relations: Iterable[str]) -> None:
     elif name == "lre" and place:
         known = [one.name for one in lre_relations(place)]
     for one in relations if known else ():
-        refuse_other(f"relation in {name}", one, known)
+        refuse_other(f"{name} relation", one, known)
 
 
 def another(one: RelationPairs, relations: Sequence[RelationPairs], seed: int) -> RelationPairs | None:
