@@ -165,7 +165,7 @@ def test_a_licence_must_be_accepted_before_anything_is_asked(
 
 def test_an_unknown_archive_is_told_which_there_are(locant_: Command, tmp_path: Path) -> None:
     said = refused(locant_("data", "get", "lama", "--accept-licence"), tmp_path)
-    assert said.startswith("no archive 'lama'; there are mlama, mpararel, ")
+    assert said.startswith("no archive 'lama' (did you mean 'mlama'?); there are mlama, mpararel, ")
 
 
 def test_a_download_that_fails_says_so_after_the_notice_and_leaves_nothing(

@@ -34,5 +34,7 @@ class NoNumber(LocantError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """What a message about an unknown name says behind it: the known one that is nearest; empty if none is near."""
-    found = get_close_matches(name, list(known), n=1)
+    known = list(known)
+    swapped = [one for one in known if sorted(one) == sorted(name)]
+    found = swapped or get_close_matches(name, known, n=1, cutoff=0.75)
     return f" (did you mean {found[0]!r}?)" if found else ""

@@ -878,7 +878,7 @@ def test_the_command_fills_a_folder_and_given_again_computes_nothing(locant_: Co
     [
         (("--method", "magic"), 1, "no method for edges 'magic'; there are eap, eap_ig"),
         (("--setting", "metric=kl"), 1, "no setting of 'eap_ig' 'metric'"),
-        (("--relations", "planets"), 1, "no relation 'planets' in the almanac"),
+        (("--relations", "planets"), 1, "no almanac relation 'planets'"),
         (("--limit", "3"), 2, "'--limit'"),
     ],
 )

@@ -250,8 +250,8 @@ def test_a_narrow_screen_need_not_scroll_sideways(evil: str) -> None:
 
 
 def test_a_divergence_is_told_as_one_whose_zero_is_the_model():
-    found = Faithfulness("kl", "nats", 0.0, -0.5, -2.0)
+    found = Worth("kl", "nats", 0.0, -0.5, -2.0)
     assert (found.share, found.divergence) == (0.75, (0.5, 2.0))
-    assert Faithfulness("logit_difference", "logits", 9.0, 8.0, 0.0).divergence is None
+    assert Worth("logit_difference", "logits", 9.0, 8.0, 0.0).divergence is None
     said = circuit_page(replace(fake_traced(), faithfulness=found))
     assert "the divergence is 2.00 nats with no edge, 0.500 with the circuit’s, and 0 is as the model" in said

@@ -493,8 +493,8 @@ def test_the_commands_that_make_the_run_and_the_page_again_are_given(page):
     first, second = Elements(page).text("pre")[0].splitlines()
     assert first == (
         "locant run knowledge-circuits --model almanac --dtype float32 --data lre:FOLDER --limit 24 --known 10 "
-        "--method eap_ig --metric logit_difference --ablation counterfactual --rule greedy --by absolute --share 0.2 "
-        "--k 10 --exact 4 --edits 8 --hallucinations 40 --demonstrations 24 --hops 24 --seed 0 --out RUN"
+        "--method eap_ig --metric logit_difference --ablation counterfactual --by absolute --share 0.2 --k 10 "
+        "--exact 4 --edits 8 --hallucinations 40 --demonstrations 24 --hops 24 --seed 0 --choose greedy --out RUN"
     )
     assert second == "locant report RUN"
 
