@@ -33,7 +33,6 @@ from locant.recipes.knowledge_circuits import (
     RelationPairs,
     draw_relations,
     run_knowledge_circuits,
-    select_relations,
     wordings_of,
 )
 from locant.recipes.knowledge_circuits.drawn import BEYOND, NOT_KNOWN, OTHER_WORDING, TOO_FEW, another, in_turn
@@ -90,7 +89,7 @@ QUICK = replace(SMALL, demonstrations=0, hops=0)
 
 @cache
 def relations() -> tuple[RelationPairs, ...]:
-    return select_relations(locant.load("almanac"), "almanac", relations=("capital", "city_country"), limit=8)
+    return draw_relations(locant.load("almanac"), "almanac", relations=("capital", "city_country"), limit=8).relations
 
 
 @cache
@@ -142,7 +141,7 @@ def next_token(lm: LanguageModel, query: Query) -> Tensor:
 
 def test_relations_hold_what_the_model_knows_in_two_halves_each_with_partners_of_its_own() -> None:
     lm = locant.load("almanac")
-    (found,) = select_relations(lm, "almanac", relations=["city_country"], limit=None, known=1)
+    (found,) = draw_relations(lm, "almanac", relations=["city_country"], limit=None, known=1).relations
     halves = [{pair.query.uid for pair in half} for half in (found.validation, found.test)]
     assert halves[0] and halves[1] and not halves[0] & halves[1] and found.kind == "factual"
     for half, uids in zip((found.validation, found.test), halves, strict=True):
@@ -158,7 +157,8 @@ def test_relations_hold_what_the_model_knows_in_two_halves_each_with_partners_of
 @pytest.mark.slow
 def test_a_limit_keeps_the_first_and_every_fact_is_counted_once() -> None:
     lm = locant.load("almanac")
-    some, whole = (select_relations(lm, "almanac", relations=["city_country"], limit=limit)[0] for limit in (4, None))
+    drawn = (draw_relations(lm, "almanac", relations=["city_country"], limit=limit) for limit in (4, None))
+    some, whole = (one.relations[0] for one in drawn)
     assert (some.validation, some.test) == (whole.validation[:4], whole.test[:4])
     facts = len({one.fact.uid for one in almanac.queries("city_country", "en")})
     assert sum(some.left_out.values()) + 8 == facts
@@ -200,15 +200,15 @@ def test_data_that_make_no_circuits_are_refused_in_a_sentence(
 ) -> None:
     (tmp_path / "asked.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(UnknownName, match=said):
-        select_relations(locant.load("almanac"), str(tmp_path / "asked.jsonl"))
+        draw_relations(locant.load("almanac"), str(tmp_path / "asked.jsonl"))
 
 
 def test_too_small_a_limit_and_relations_that_are_not_there_are_refused() -> None:
     lm = locant.load("almanac")
     with pytest.raises(UnknownName, match="a limit of 3 pairs is too few: each half needs 4"):
-        select_relations(lm, "almanac", limit=3)
+        draw_relations(lm, "almanac", limit=3)
     with pytest.raises(UnknownName, match="no relation 'planets' in the almanac"):
-        select_relations(lm, "almanac", relations=["capital", "planets"])
+        draw_relations(lm, "almanac", relations=["capital", "planets"])
 
 
 def lre(folder: Path, name: str, kind: str, samples: Sequence[tuple[str, str]]) -> str:
@@ -229,7 +229,7 @@ def test_lre_is_read_with_kinds_wordings_alternatives_and_names_of_several_words
     capitals = list(dict.fromkeys(told))[:60]
     source = lre(tmp_path, "capital", "factual", [*capitals, (capitals[0][0], "New Delhi "), ("Peru", "Cusco")])
     lre(tmp_path, "few", "bias", capitals[:3])
-    (found,) = select_relations(lm, source, limit=None, known=None)
+    (found,) = draw_relations(lm, source, limit=None, known=None).relations
     assert (found.name, found.kind) == ("capital", "factual")
     queries = {pair.query.fact.subject: pair.query for pair in (*found.validation, *found.test)}
     assert len(queries) == len(found.validation) + len(found.test) > 20
@@ -239,7 +239,7 @@ def test_lre_is_read_with_kinds_wordings_alternatives_and_names_of_several_words
     asked_all_ways = wordings_of(lm, source, ["capital"])
     assert {one.template for one in asked_all_ways} == {"The capital of {} is", "{} is ruled from"}
     with pytest.raises(UnknownName, match="too few facts of 'few' for two halves"):
-        select_relations(lm, source, relations=["few"], known=None)
+        draw_relations(lm, source, relations=["few"], known=None)
 
 
 # Scores and circuits run
@@ -846,7 +846,7 @@ def test_the_command_does_what_a_plan_does_by_itself() -> None:
         name: value for name, value in own.items() if name not in left
     }
     assert given["merged"] is not Plan().split
-    drawn = inspect.signature(select_relations).parameters
+    drawn = inspect.signature(draw_relations).parameters
     assert (given["limit"], given["known"]) == (drawn["limit"].default, drawn["known"].default)
 
 

@@ -114,6 +114,8 @@ def _verdict(edited: EditedOnce) -> str:
     """One sentence: whether the edit took, by what the model says before and after it."""
     own, request = edited.readings[0], edited.request
     before, after = (_begun(_one_line(text)) for text in own.said)
+    if edited.needless:
+        return f"There was nothing to edit: the model said {before}, and says {after}."
     if edited.taken:
         return f"The edit took: the model says {after}, where it said {before}."
     likelier = own.new is not None and own.old is not None and own.new[1] > own.old[1]

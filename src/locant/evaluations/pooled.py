@@ -15,16 +15,19 @@ from locant.types import Interval
 
 LEVEL = 0.95
 RESAMPLES = 2000
+FEW = 6
+"""Groups below which an interval is over the facts of these groups alone: of fewer, others cannot be told."""
 
 
 def pooled_interval(
     values: Float[Tensor, " query"], facts: Sequence[str], groups: Sequence[str], *, seed: int = 0
 ) -> Interval:
-    """The mean over facts, with a 95% percentile bootstrap interval over groups and over the facts in them.
+    """The mean over facts, with a 95% percentile bootstrap interval over groups, each with its facts.
 
     A relation's facts share its wording, its circuit and how well the model knows it: as many of other relations are
-    more. Groups are drawn anew, then facts within each that was drawn; percentiles are further out, the fewer groups
-    there are, as bootstraps of few are too narrow. Of one group, the interval is over its facts.
+    more. Groups are drawn anew, with the facts they have: drawing these anew as well would count what facts differ by
+    twice. Percentiles are further out, the fewer groups there are, as bootstraps of few are too narrow. Of fewer than
+    six groups, the interval is over their facts, and speaks of facts of these groups alone.
 
     Args:
         facts: the fact each value belongs to, whose values are averaged first.
@@ -33,13 +36,13 @@ def pooled_interval(
     Raises:
         UnknownName: there are no values.
 
-    Source: the bootstrap of two stages, Davison and Hinkley 1997, Bootstrap Methods and their Application, 3.8;
-    expanded percentiles, Hesterberg 2015, doi:10.1080/00031305.2015.1089789.
+    Source: expanded percentiles, Hesterberg 2015, doi:10.1080/00031305.2015.1089789.
     """
     names = [f"{group}\n{fact}" for group, fact in zip(groups, facts, strict=True)]
-    alone = replace(interval(values, names, level=LEVEL, seed=seed), groups=len(set(groups)))
-    if alone.groups < 2:
+    alone = interval(values, names, level=LEVEL, seed=seed)
+    if len(set(groups)) < FEW:
         return alone
+    alone = replace(alone, groups=len(set(groups)))
     by_fact: dict[str, dict[str, list[float]]] = {}
     for group, name, value in zip(groups, names, values.tolist(), strict=True):
         by_fact.setdefault(group, {}).setdefault(name, []).append(value)
@@ -70,16 +73,7 @@ def as_share(found: Interval) -> Interval:
 
 
 def _drawn(means: Sequence[np.ndarray], random: np.random.Generator) -> np.ndarray:
-    """Means over facts of as many groups drawn anew, and of as many facts of each."""
-    sizes = np.array([len(own) for own in means])
-    table = np.zeros((len(means), sizes.max()))
-    for row, own in zip(table, means, strict=True):
-        row[: len(own)] = own
-    total, count = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
-    for _ in means:
-        group = random.integers(len(means), size=RESAMPLES)
-        size = sizes[group][:, None]
-        at = (random.random((RESAMPLES, table.shape[1])) * size).astype(int)
-        total += np.where(np.arange(table.shape[1]) < size, table[group[:, None], at], 0).sum(axis=1)
-        count += size[:, 0]
-    return np.asarray(total / count)
+    """Means over the facts of as many groups drawn anew."""
+    total, count = (np.array([size(own) for own in means]) for size in (np.sum, len))
+    some = random.integers(len(means), size=(RESAMPLES, len(means)))
+    return np.asarray(total[some].sum(axis=1) / count[some].sum(axis=1))

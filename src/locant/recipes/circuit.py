@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from locant import almanac
-from locant.attributions.edges import ABLATIONS, METHODS, METRICS, Pair, needs_other, swapped_pairs
+from locant.attributions.edges import ABLATIONS, METHODS, METRICS, UNITS, Pair, needs_other, swapped_pairs
 from locant.errors import BadQuery, LocantError, UnknownName
 from locant.evaluations.circuits import (
     CircuitReadings,
@@ -52,7 +52,6 @@ PATTERNS = 8
 """Heads whose attention is shown: those that send most."""
 WORDS = 5
 """Tokens that each node is shown to write."""
-UNITS = {"logit_difference": "logits", "log_probability": "nats", "first_log_probability": "nats", "kl": "nats"}
 
 
 def trace_circuit(

@@ -73,7 +73,15 @@ class EditedOnce:
     @property
     def taken(self) -> bool:
         """Whether the model itself goes on with the new object after the edit."""
-        return begins_with(self.readings[0].said[1], [self.request.new], self.request.query.language)
+        return self._says_new(1)
+
+    @property
+    def needless(self) -> bool:
+        """Whether it did so before."""
+        return self._says_new(0)
+
+    def _says_new(self, when: int) -> bool:
+        return begins_with(self.readings[0].said[when], [self.request.new], self.request.query.language)
 
 
 def request_of(

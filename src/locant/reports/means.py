@@ -32,7 +32,7 @@ def mean(rows: pl.DataFrame, column: str) -> Interval | None:
 
 
 def pooled_mean(rows: pl.DataFrame, column: str, groups: str) -> Interval | None:
-    """As `mean`, with an interval over the groups that a third column names, and over the facts in them."""
+    """As `mean`, with an interval over the groups that a third column names, each with its facts."""
     known = rows.filter(pl.col(column).is_finite())
     if known.is_empty():
         return None
@@ -62,7 +62,7 @@ def difference(
 def pooled_difference(
     rows: pl.DataFrame, column: str, by: str, first: str, second: str, groups: str
 ) -> Interval | None:
-    """As `difference` over pairs of one fact, with an interval over groups and over the facts in them."""
+    """As `difference` over pairs of one fact, with an interval over groups, each with its facts."""
     return pooled_mean(_differences(rows, column, by, (first, second), (groups, "fact")), column, groups)
 
 

@@ -8,7 +8,7 @@ from locant.attributions.edges.eap import eap
 from locant.attributions.edges.eap_ig import eap_ig
 from locant.attributions.edges.eap_ig_activations import eap_ig_activations
 from locant.attributions.edges.exact import exact
-from locant.attributions.edges.metrics import METRICS, metric_of
+from locant.attributions.edges.metrics import METRICS, UNITS, metric_of
 from locant.attributions.edges.pairs import Pair, PairSites, batches, lay_out_pairs, needs_other, swapped_pairs
 from locant.attributions.edges.relp import relp
 from locant.attributions.edges.scores import EdgeScores
@@ -27,6 +27,7 @@ __all__ = [
     "CUT_RULES",
     "METHODS",
     "METRICS",
+    "UNITS",
     "CutRule",
     "Discovered",
     "EdgeScores",

@@ -71,6 +71,9 @@ METRICS: dict[str, MakeMetric] = {
     "kl": kl,
 }
 
+UNITS = {"logit_difference": "logits", "log_probability": "nats", "first_log_probability": "nats", "kl": "nats"}
+"""What metrics are measured in."""
+
 
 def metric_of(name: str) -> MakeMetric:
     """A metric by name.

@@ -37,7 +37,7 @@ class Patterns:
 
 @dataclass(frozen=True)
 class Masses:
-    """How much of its attention a head pays to parts of a prompt; the three add up to 1.
+    """How much of its attention a head pays to parts of a prompt; they add up to 1.
 
     At the first token heads leave attention that they have no use for (Xiao et al. 2023, arXiv:2309.17453): what
     they pay to it does not tell that they see what stands there.

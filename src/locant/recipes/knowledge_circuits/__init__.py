@@ -5,8 +5,9 @@ edges in the same layers, the circuit's complement and another relation's. Then 
 up, what heads do, and the experiments: before and after edits, facts got wrong, demonstrations, two steps, reverse
 relations.
 
-    from locant.recipes.knowledge_circuits import Plan, run_knowledge_circuits, select_relations
-    run_knowledge_circuits(lm, select_relations(lm, "almanac"), folder, Plan(), source="almanac")
+    from locant.recipes.knowledge_circuits import Plan, draw_relations, run_knowledge_circuits
+    drawn = draw_relations(lm, "almanac")
+    run_knowledge_circuits(lm, drawn.relations, folder, Plan(), source="almanac", left_out=drawn.left_out)
 
 Source: Yao et al. 2024, arXiv:2405.17969.
 """
@@ -29,7 +30,6 @@ from locant.recipes.knowledge_circuits.drawn import (
     another,
     draw_relations,
     in_turn,
-    select_relations,
     wordings_of,
 )
 from locant.recipes.knowledge_circuits.edited import compare_edits, edit_cases
@@ -56,7 +56,7 @@ from locant.sweeps import RunFolder
 from locant.sweeps.units import Unit
 from locant.types import Query
 
-__all__ = ["Plan", "RelationPairs", "draw_relations", "run_knowledge_circuits", "select_relations", "wordings_of"]
+__all__ = ["Plan", "RelationPairs", "draw_relations", "run_knowledge_circuits", "wordings_of"]
 
 
 def run_knowledge_circuits(

@@ -58,19 +58,6 @@ class Drawn:
     left_out: Mapping[str, int]
 
 
-def select_relations(
-    lm: LanguageModel,
-    source: str,
-    *,
-    relations: Sequence[str] | None = None,
-    limit: int | None = 24,
-    known: int | None = 10,
-    seed: int = 0,
-) -> tuple[RelationPairs, ...]:
-    """The relations alone that `draw_relations` draws."""
-    return draw_relations(lm, source, relations=relations, limit=limit, known=known, seed=seed).relations
-
-
 def draw_relations(
     lm: LanguageModel,
     source: str,
@@ -162,7 +149,7 @@ def wordings_of(lm: LanguageModel, source: str, relations: Sequence[str]) -> tup
     """Every fact of some relations in every wording that can be asked of the model.
 
     Raises:
-        UnknownName, BadFile: as `select_relations` does.
+        UnknownName, BadFile: as `draw_relations` does.
     """
     name, _, place = source.partition(":")
     if name == "lre" and place:

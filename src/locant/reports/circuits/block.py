@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from locant.attributions.edges import UNITS
 from locant.models.graph import Graph
 from locant.reports.blocks import caption, legend, note
 from locant.reports.circuits.drawing import Note, drawing, roles_of
@@ -17,7 +18,6 @@ LISTED = 40
 """Edges in the table."""
 SHOWN = 40
 """Edges drawn at first, as many as the table has: more are a tangle until the slider asks for them."""
-_UNITS = {"logit_difference": "logits", "log_probability": "nats", "first_log_probability": "nats", "kl": "nats"}
 
 
 def circuit_block(circuit: Circuit, notes: Mapping[str, Note] | None = None, unit: str = "") -> str:
@@ -42,7 +42,7 @@ def circuit_block(circuit: Circuit, notes: Mapping[str, Note] | None = None, uni
 
 def unit_of(circuit: Circuit) -> str:
     """The unit of a circuit's scores, as far as what made them says it."""
-    return _UNITS.get(str(circuit.made_by.settings.get("metric")), "")
+    return UNITS.get(str(circuit.made_by.settings.get("metric")), "")
 
 
 def _tools(lines: Sequence[Line]) -> str:

@@ -25,7 +25,7 @@ def roles_block(traced: Traced) -> Block:
     readings = traced.readings
     roles = Counter(one.role for one in readings if one.role)
     said = ", ".join(f"{count(number)} {role}" for role, number in roles.most_common())
-    attention = any(one.subject is not None for one in readings)
+    attention = any(one.relation is not None for one in readings)
     head = ["node", "role", *(["to the subject", "to the relation"] if attention else []), "rank", "writes"]
     rows = [
         [
@@ -76,7 +76,7 @@ def _mass(weight: float | None) -> str:
 def _said(attention: bool, roles: bool, spans: bool) -> str:
     attended = (
         " To the subject and to the relation: attention from where the answer is predicted, to the subject’s tokens "
-        "and to all others but the first, where heads leave what they have no use for."
+        "and to all others, but for the prompt’s first, where heads leave what they have no use for."
         if attention
         else ""
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from locant.evaluations import as_share
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, COMPLEMENT, NOTHING, OTHER, RANDOM, WHOLE
 from locant.reports.answers import PARTLY, UNMEASURED, YES, Answer
 from locant.reports.blocks import Block, Section, absent, caption, details, grid, legend, panels, plot
@@ -15,6 +16,7 @@ from locant.reports.knowledge_circuits.means import (
     gap_of,
     how_many,
     judged,
+    less,
     n_of,
     shown,
     sure,
@@ -22,7 +24,7 @@ from locant.reports.knowledge_circuits.means import (
 )
 from locant.reports.knowledge_circuits.names import CIRCUITS, MARKS, metric_of, part_of, relation_of
 from locant.reports.knowledge_circuits.run import ALL, Run
-from locant.reports.means import in_order, pooled_difference, side, values
+from locant.reports.means import in_order, pooled_mean, side, values
 from locant.reports.numbers import count, portion, share
 from locant.reports.rows import Dot, dots
 from locant.reports.text import upper
@@ -42,10 +44,12 @@ _PAPER = [*_VALIDATION[:2], *_TEST]
 
 
 def enough(run: Run, relation: str | None = None) -> Interval | None:
-    """Hit@k of circuits above the claimed part of the model's, of the same test facts."""
+    """Hit@k of circuits, of the test facts that the model hits, above the claimed part of them."""
     rows = run.tried if relation is None else run.tried.filter(pl.col("relation") == relation)
-    wanted = pl.when(pl.col("circuit") == WHOLE).then(ENOUGH * pl.col("hit")).otherwise(pl.col("hit"))
-    return pooled_difference(rows.with_columns(hit=wanted), "hit", "circuit", CIRCUIT, WHOLE, "relation")
+    said = rows.filter((pl.col("circuit") == WHOLE) & (pl.col("hit") > 0))
+    own = rows.filter(pl.col("circuit") == CIRCUIT).join(said, on=["relation", "fact"], how="semi")
+    found = pooled_mean(own, "hit", "relation")
+    return less(as_share(found), ENOUGH) if found is not None else None
 
 
 def answer(run: Run) -> Answer:

@@ -147,17 +147,23 @@ def _measures(run: Run, rows: pl.DataFrame) -> str:
     for row in there.head(MOST).iter_rows(named=True):
         own = run.of("heads", relation=row["relation"], head=row["head"])
         cells = {name: interval_in(own.filter(pl.col("measure") == name)) for name in _SHOWN}
-        n = next((one.n for one in cells.values() if one is not None), 0)
+        n = max((one.n for one in cells.values() if one is not None), default=0)
         lines.append(
             (row["head"], relation_of(row["relation"]), ROLES.get(row["role"], row["role"]),
              "yes" if row["confirmed"] else "no", "yes" if row["in_circuit"] else "no",
-             *(shown(one, _said_of(name)) for name, one in cells.items()), count(n))
+             *(_cell(name, one, n) for name, one in cells.items()), count(n))
         )  # fmt: skip
     head = ("head", "relation", "role", "confirmed", "in the circuit", "sees the subject", "sees the relation",
             "lifts the answer, logits", "lifts other answers, logits", "answer without it, nats", "n")  # fmt: skip
     more = f"{count(MOST)} of {count(len(there))} are listed. " if len(there) > MOST else ""
     meant = "; ".join(f"{label}: {MEASURES[name]}" for label, name in zip(head[5:10], _SHOWN, strict=True))
     return grid(head, lines, 5) + caption(f"{more}Means over test facts with 95% bootstrap intervals. {meant}.")
+
+
+def _cell(name: str, found: Interval | None, n: int) -> str:
+    """A mean, with its own number of facts where that is not the row's."""
+    of = f" (n = {count(found.n)})" if found is not None and found.n < n else ""
+    return f"{shown(found, _said_of(name))}{of}"
 
 
 def _said_of(name: str) -> Callable[[Interval], str]:

@@ -10,7 +10,7 @@ from locant.reports.numbers import count, points, portion
 from locant.types import Interval
 
 INTERVALS = (
-    "95% intervals: a bootstrap over facts; of several relations over relations, then over the facts in them; "
+    "95% intervals: a bootstrap over facts; of six relations or more over relations with their facts; "
     "Wilson’s of a share where all agree"
 )
 
@@ -63,7 +63,8 @@ def judged(*found: Interval | None) -> str:
 
 def everywhere(found: Sequence[Interval | None]) -> bool:
     """Whether a claim surely holds in each relation that has facts enough to show it."""
-    return all(side(one) > 0 for one in _enough(found))
+    known = _enough(found)
+    return bool(known) and all(side(one) > 0 for one in known)
 
 
 def tally(found: Sequence[Interval | None], claim: str, unit: str = "relation") -> str:
