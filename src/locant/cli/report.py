@@ -50,4 +50,5 @@ def _in_a_line(answer: Answer) -> str:
     """The short answer before the figure that it rests on; once where the figure begins with it."""
     short, brief = plain(answer.short), plain(answer.brief)
     rest = brief.removeprefix(short)
-    return f"[cyan]{short}[/]{rest if rest != brief else f': {brief}'}"
+    once = rest != brief and not rest[:1].isalnum()
+    return f"[cyan]{short}[/]{rest if once else f': {brief}'}"
