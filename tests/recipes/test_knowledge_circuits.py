@@ -47,6 +47,7 @@ from locant.recipes.knowledge_circuits.edited import (
 )
 from locant.recipes.knowledge_circuits.found import compare_with_exact, edge_scores, score_edges, scores_of
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, WHOLE, circuits_of, judge_relation
+from locant.recipes.knowledge_circuits.judged import RANDOM as RANDOM_CIRCUITS
 from locant.recipes.knowledge_circuits.means import completeness_rows, edit_rows, refused_rows, shown_rows
 from locant.recipes.knowledge_circuits.shared import chains, known_chains, reverse_rows
 from locant.recipes.knowledge_circuits.shown import (
@@ -341,29 +342,46 @@ def test_completeness_is_the_mean_over_facts_of_each_relation_of_each_kind_and_o
     assert found["all", "all", "released"]["mean"] == pytest.approx(sum(released) / len(released))
     assert (found["all", "all", "hit"]["n"], found["relation", "capital", "hit"]["n"]) == (16, 8)
     assert {group for level, group, _ in found if level == "kind"} == {"factual"}
-    assert (found["all", "all", "hit"]["relations"], found["relation", "capital", "hit"]["relations"]) == (2, 1)
+    # Two relations are few: intervals are over their circuits, each with its facts
+    assert (found["all", "all", "hit"]["relations"], found["relation", "capital", "hit"]["relations"]) == (1, 1)
 
 
-def test_means_over_several_relations_are_only_as_sure_as_these_are_alike() -> None:
+def ranked(circuit: str, ranks: dict[tuple[str, int], int]) -> pl.DataFrame:
+    """What a circuit says of 30 facts of each relation and draw, all of one rank."""
     rows = [
-        {"relation": name, "half": "test", "circuit": CIRCUIT, "share": 0.1, "edges": 9, "query": f"{name}/{at}",
-         "rank": rank, "candidate_rank": rank, "label_rank": None, "log_probability": -float(rank)}
-        for name, rank in (("of", 0), ("by", 0), ("to", 20))
+        {"relation": name, "half": "test", "circuit": circuit, "share": 0.1, "draw": draw, "edges": 9,
+         "query": f"{name}/{at}", "rank": rank, "candidate_rank": rank, "label_rank": None,
+         "log_probability": -float(rank)}
+        for (name, draw), rank in ranks.items()
         for at in range(30)
     ]  # fmt: skip
-    made = pl.DataFrame(rows, schema_overrides={"label_rank": pl.Int64})
+    return pl.DataFrame(rows, schema_overrides={"label_rank": pl.Int64})
+
+
+def test_means_over_six_relations_are_only_as_sure_as_these_are_alike() -> None:
+    made = ranked(CIRCUIT, {(name, 0): 20 if name in "ef" else 0 for name in "abcdef"})
     found = {
         (row["group"], row["metric"]): row
-        for row in completeness_rows(made, {"of": "bias", "by": "bias", "to": ""}, SMALL)
+        for row in completeness_rows(made, {"a": "bias", "b": "bias", **dict.fromkeys("cdef", "")}, SMALL)
     }
-    whole, bias, one = (found[name, "hit"] for name in ("all", "bias", "of"))
-    assert (whole["mean"], whole["n"], whole["relations"]) == (pytest.approx(2 / 3), 90, 3)
-    assert (whole["low"], whole["high"]) == (0.0, 1.0)
+    whole, bias, one = (found[name, "hit"] for name in ("all", "bias", "a"))
+    assert (whole["mean"], whole["n"], whole["relations"]) == (pytest.approx(2 / 3), 180, 6)
+    assert whole["low"] < 0.25 and whole["high"] == 1.0
     assert (one["mean"], one["n"], one["high"]) == (1.0, 30, 1.0) and one["low"] == pytest.approx(0.886, abs=1e-3)
-    # All agree, and two relations are few
-    assert (bias["mean"], bias["n"], bias["relations"]) == (1.0, 60, 2) and bias["low"] < one["low"]
+    # Two relations are few: what is said is said of their facts
+    assert (bias["mean"], bias["n"], bias["relations"]) == (1.0, 60, 1) and bias["low"] > one["low"]
     assert ("all", "released") not in found
-    assert found["of", "log_probability"]["low"] == found["of", "log_probability"]["mean"] == 0
+    assert found["a", "log_probability"]["low"] == found["a", "log_probability"]["mean"] == 0
+
+
+def test_random_circuits_are_only_as_sure_as_draws_are_alike() -> None:
+    made = ranked(RANDOM_CIRCUITS, {("a", draw): 0 if draw < 3 else 20 for draw in range(5)})
+    found = {row["metric"]: row for row in completeness_rows(made, {"a": ""}, SMALL) if row["level"] == "relation"}
+    hit = found["hit"]
+    assert (hit["mean"], hit["n"], hit["relations"]) == (pytest.approx(0.6), 30, 1)
+    assert hit["low"] == 0 and hit["high"] == 1
+    alike = ranked(RANDOM_CIRCUITS, {("a", draw): 0 for draw in range(5)})
+    assert next(row for row in completeness_rows(alike, {"a": ""}, SMALL) if row["metric"] == "hit")["low"] > 0.8
 
 
 def test_the_whole_model_says_what_was_drawn_for_being_known_and_not_the_labels_of_others(run: Path) -> None:

@@ -20,7 +20,7 @@ FEW = 6
 
 
 def pooled_interval(
-    values: Float[Tensor, " query"], facts: Sequence[str], groups: Sequence[str], *, seed: int = 0
+    values: Float[Tensor, " query"], facts: Sequence[str], groups: Sequence[str], *, seed: int = 0, few: int = FEW
 ) -> Interval:
     """The mean over facts, with a 95% percentile bootstrap interval over groups, each with its facts.
 
@@ -32,6 +32,7 @@ def pooled_interval(
     Args:
         facts: the fact each value belongs to, whose values are averaged first.
         groups: the group, such as the relation, each fact belongs to.
+        few: groups below which the interval is over facts.
 
     Raises:
         UnknownName: there are no values.
@@ -40,7 +41,7 @@ def pooled_interval(
     """
     names = [f"{group}\n{fact}" for group, fact in zip(groups, facts, strict=True)]
     alone = interval(values, names, level=LEVEL, seed=seed)
-    if len(set(groups)) < FEW:
+    if len(set(groups)) < few:
         return alone
     alone = replace(alone, groups=len(set(groups)))
     by_fact: dict[str, dict[str, list[float]]] = {}

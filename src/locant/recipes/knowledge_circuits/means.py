@@ -7,13 +7,14 @@ Those of shares are Wilson's where all facts agree.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import polars as pl
 import torch
 
 from locant.evaluations.circuits import Curve
 from locant.evaluations.outcomes import interval
-from locant.evaluations.pooled import as_share, pooled_interval
+from locant.evaluations.pooled import FEW, as_share, pooled_interval
 from locant.recipes.knowledge_circuits.edited import REFUSED
 from locant.recipes.knowledge_circuits.judged import CIRCUIT, NOTHING, OTHER, RANDOM, WHOLE
 from locant.recipes.knowledge_circuits.plan import Plan
@@ -43,7 +44,7 @@ def completeness_rows(judged: pl.DataFrame, kinds: Mapping[str, str], plan: Plan
         kind=pl.col("relation").replace_strict(kinds, return_dtype=pl.String),
     )
     metrics = ["hit", "first", "among", "released", "log_probability"]
-    by_query = scored.group_by("relation", "kind", "half", "circuit", "query", maintain_order=True).agg(
+    by_query = scored.group_by("relation", "kind", "half", "circuit", "draw", "query", maintain_order=True).agg(
         pl.col("edges").mean(), pl.col(metrics).cast(pl.Float64).mean()
     )
     for level, groups in _levels(by_query):
@@ -56,7 +57,7 @@ def completeness_rows(judged: pl.DataFrame, kinds: Mapping[str, str], plan: Plan
                         **about,
                         "edges": own["edges"].mean(),
                         "metric": metric,
-                        **_mean(values, metric, metric, plan.seed),
+                        **(_mean if circuit != RANDOM else _mean_over_draws)(values, metric, metric, plan.seed),
                     }
 
 
@@ -76,11 +77,27 @@ def _mean(own: pl.DataFrame, column: str, measure: str, seed: int) -> Row:
     return as_row(as_share(found) if measure in SHARES else found) | {"relations": found.groups}
 
 
+def _mean_over_draws(own: pl.DataFrame, column: str, measure: str, seed: int) -> Row:
+    """As `_mean`, of random circuits: of few relations the interval is over circuits drawn, each with its facts.
+
+    What a random circuit says hangs on which it is, more than on which fact it is asked.
+    """
+    relations, draws = own["relation"].to_list(), own["draw"].to_list()
+    if len(set(relations)) >= FEW or len(set(draws)) < 2:
+        return _mean(own, column, measure, seed)
+    values = torch.tensor(own[column].to_list(), dtype=torch.float64)
+    drawn = [f"{relation} {draw}" for relation, draw in zip(relations, draws, strict=True)]
+    found = pooled_interval(values, own["query"].to_list(), drawn, seed=seed, few=2)
+    found = replace(found, n=len(own.unique(["relation", "query"])), groups=1)
+    return as_row(as_share(found) if measure in SHARES else found) | {"relations": 1}
+
+
 def faithfulness_rows(judged: pl.DataFrame, plan: Plan) -> Iterator[Row]:
     """How much of the plan's metric circuits of each size keep on each half, and the areas under and beside that.
 
     Columns: relation, half, circuit (the relation's own, another's, or random), what (`kept` at a share, or over all
-    shares `cpr` and `cmd`), share (null over all), edges, mean, low, high, n.
+    shares `cpr` and `cmd`), share (null over all), edges, mean, low, high, n. Of random circuits n counts draws, over
+    which their intervals are.
     """
     for (relation, half), own in judged.group_by("relation", "half", maintain_order=True):
         ends = {what: _values(own, what, plan.metric) for what in (NOTHING, WHOLE)}
@@ -91,17 +108,25 @@ def faithfulness_rows(judged: pl.DataFrame, plan: Plan) -> Iterator[Row]:
                 continue
             shares = sorted(set(rows["share"].to_list()))
             edges = dict(rows.group_by("share").agg(pl.col("edges").mean()).iter_rows())
-            each = [_values(rows.filter(pl.col("share") == share), circuit, plan.metric) for share in shares]
-            curve = Curve(tuple(shares), torch.stack([ends[NOTHING], *each, ends[WHOLE]], dim=1))
+            by = "draw" if circuit == RANDOM and rows["draw"].n_unique() > 1 else "query"
+            each = [_values(rows.filter(pl.col("share") == share), circuit, plan.metric, by) for share in shares]
+            if by == "draw":
+                # Where there is only one circuit of a size, it stands for every draw; so do none and all edges
+                draws = max(map(len, each))
+                each = [one if len(one) == draws else one.mean().expand(draws) for one in each]
+                first, last = (ends[what].mean().expand(draws) for what in ends)
+            else:
+                first, last = ends.values()
+            curve = Curve(tuple(shares), torch.stack([first, *each, last], dim=1))
             for share, kept in zip(shares, curve.kept, strict=True):
                 yield {**about, "what": "kept", "share": share, "edges": edges[share], **as_row(kept)}
             for what in ("cpr", "cmd"):
                 yield {**about, "what": what, "share": None, "edges": None, **as_row(getattr(curve, what))}
 
 
-def _values(own: pl.DataFrame, circuit: str, metric: str) -> torch.Tensor:
-    """The metric of each query, the mean over random draws."""
-    rows = own.filter(pl.col("circuit") == circuit).group_by("query").agg(pl.col(metric).mean()).sort("query")
+def _values(own: pl.DataFrame, circuit: str, metric: str, by: str = "query") -> torch.Tensor:
+    """The metric of each query, the mean over random draws; or of each draw, the mean over queries."""
+    rows = own.filter(pl.col("circuit") == circuit).group_by(by).agg(pl.col(metric).mean()).sort(by)
     return torch.tensor(rows[metric].to_list(), dtype=torch.float64)
 
 

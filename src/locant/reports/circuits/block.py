@@ -90,20 +90,26 @@ def _table(lines: Sequence[Line], unit: str) -> str:
 
 def _said(circuit: Circuit, lines: Sequence[Line], unit: str) -> str:
     graph = circuit.graph
-    shared = (
-        " A key or value that heads share is drawn to those of them that send something on."
-        if graph.split and graph.groups < graph.heads
-        else ""
-    )
     listed = f"the table has the {LISTED} strongest. " if len(lines) > LISTED else ""
     return (
         f"{count(len(lines))} of the graph’s {count(int(graph.edges.sum()))} edges; {listed}"
         "Every line runs upwards, from what writes to what reads it; its width follows the square root of |score|"
         f"{f', in {unit}' if unit else ''}. a3.h5 is head 5 of layer 3, m3 that layer’s MLP, both counted from 0."
-        f"{shared}{_of_spans(graph)} "
+        f"{_of_shared(graph)}{_of_spans(graph)} "
         "A node that is pressed leaves only the ways from the input to the output through it. The wheel zooms after "
         "a click into the drawing, or with Ctrl; dragging moves it; so do the arrow keys, with +, − and 0. "
         "Layers without a node are left narrow."
+    )
+
+
+def _of_shared(graph: Graph) -> str:
+    """What names of keys and values mean where heads share them."""
+    if not graph.split or graph.groups == graph.heads:
+        return ""
+    last, each = graph.groups - 1, graph.heads // graph.groups
+    return (
+        f" Heads share keys and values, which have numbers of their own: a0.h{last}.v is the value that heads "
+        f"{last * each} to {graph.heads - 1} read; it is drawn to those of them that send something on."
     )
 
 

@@ -73,7 +73,7 @@ def _said(traced: Traced) -> str:
     )
     return (
         "P(answer): probability of the answer, a full bar is 100%; rank 1 is the most probable. Over edges that are "
-        f"not kept, what is written {_ablated(traced)} is brought.{random} Faithfulness: {_faithful(traced)}. One "
+        f"not kept, {_ablated(traced)} is brought.{random} Faithfulness: {_faithful(traced)}. One "
         "prompt, no interval."
     )
 
@@ -96,8 +96,9 @@ def _faithful(traced: Traced) -> str:
 
 def _ablated(traced: Traced) -> str:
     if traced.counterfactual is not None:
-        return f"in “{traced.counterfactual.prompt}”"
-    return {"zero": "as nothing"}.get(str(traced.circuit.made_by.settings.get("ablation")), "ablated")
+        return f"what is written in “{traced.counterfactual.prompt}”"
+    zero = traced.circuit.made_by.settings.get("ablation") == "zero"
+    return "nothing" if zero else "what is written ablated"
 
 
 def _value(value: float) -> str:

@@ -125,7 +125,7 @@ def _block(run: Run) -> Block:
     body = panels(parts) + "<h3>Rank of the new object, by layer</h3>"
     body += plot("edits-rank", "Mean ranks of the new object by layer; the table has the numbers")
     said = (
-        "Facts edited one at a time to their counterfactual’s object by ROME and by FT\u2011M in single layers. "
+        "Facts edited one at a time to a third fact’s object by ROME and by FT\u2011M in single layers. "
         "Said: the new object is the model’s first choice; of other facts of the relation, only those count that did "
         "not say it before. What stays: of the edges (nodes) that the fact’s circuit has before or after, those that "
         "both have; both circuits are of the run’s share and of the same two prompts. Means over facts; "

@@ -150,8 +150,8 @@ def _said(run: Run, relation: str | None) -> str:
         "as a ratio of means; 100% is the model’s own (dotted), more is possible. Shares are of the graph’s edges, "
         "those left without dead ends; a logarithmic scale. "
         f"{bands} n in the table. Controls: random circuits with as many edges into the same layers (means over as "
-        "many draws at every share), and another relation’s circuit of the same share. CPR is the area under f, CMD "
-        "that between f and 1, over shares; CMD "
+        "many draws at every share; intervals over draws, n of them), and another relation’s circuit of the same "
+        "share. CPR is the area under f, CMD that between f and 1, over shares; CMD "
         "is 0 where circuits of every size do what the model does."
     )
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from locant.evaluations.circuits import MEASURES
-from locant.reports.answers import NO, PARTLY, UNMEASURED, YES, Answer
+from locant.reports.answers import FEW, NO, PARTLY, UNMEASURED, YES, Answer
 from locant.reports.blocks import Block, Section, absent, caption, details, grid, legend, some
 from locant.reports.knowledge_circuits.means import shown
 from locant.reports.knowledge_circuits.names import relation_of
 from locant.reports.knowledge_circuits.run import Run, interval_in
-from locant.reports.means import values
+from locant.reports.means import LEAST, values
 from locant.reports.numbers import count, decimal, portion, share
 from locant.reports.text import escape
 from locant.types import Interval
@@ -52,6 +52,8 @@ def answer(run: Run) -> Answer:
         f"{count(len(_with(rows)))} of {some(rows['head'].n_unique(), 'head')} have a role in some relation; over "
         f"all relations, {_counts(rows)}. {_shares(rows)}"
     )
+    if number < LEAST:
+        return Answer(QUESTION, FEW, text)
     short = YES if len(both) == number else PARTLY if movers or relating else NO
     return Answer(QUESTION, short, text)
 

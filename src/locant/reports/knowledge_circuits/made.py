@@ -22,7 +22,7 @@ UNITS = (
 )
 CONTROLS = (
     ("Random circuits", "as many edges into the same layers, joined from input to output"),
-    ("Another relation’s circuit", "of the same share; the next in the order of the run"),
+    ("Another relation’s circuit", "of the same share; drawn of those that share no answer and no subject"),
     ("All but the circuit", "the model without the circuit’s edges"),
     ("No edge", "what the counterfactual’s activations alone say"),
     ("The other half", "circuits are found on validation facts, tried on test facts"),

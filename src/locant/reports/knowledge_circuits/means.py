@@ -11,7 +11,7 @@ from locant.types import Interval
 
 INTERVALS = (
     "95% intervals: a bootstrap over facts; of six relations or more over relations with their facts; "
-    "Wilson’s of a share where all agree"
+    "of random circuits of fewer relations over draws; Wilson’s of a share where all agree"
 )
 
 

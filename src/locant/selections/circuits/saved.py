@@ -26,24 +26,26 @@ from locant.selections.circuits.circuit import Circuit
 from locant.types import Provenance
 
 
-def save_circuit(circuit: Circuit, path: Path) -> Path:
+def save_circuit(circuit: Circuit, path: Path | str) -> Path:
     """Write a circuit in the form that the path's ending names.
 
     Raises:
         BadFile: the ending names none, or the file cannot be written.
     """
+    path = Path(path)
     if path.suffix not in WRITE:
         raise BadFile(f"cannot write a circuit to {str(path)!r}: its ending is none of {', '.join(WRITE)}")
     WRITE[path.suffix](circuit, path)
     return path
 
 
-def load_circuit(path: Path) -> Circuit:
+def load_circuit(path: Path | str) -> Circuit:
     """Read a circuit that was saved as .json (scores of edges that are not kept are zero then) or .safetensors.
 
     Raises:
         BadFile: the file is missing or no circuit.
     """
+    path = Path(path)
     if path.suffix not in READ:
         raise BadFile(f"cannot read a circuit from {str(path)!r}: its ending is none of {', '.join(READ)}")
     try:
