@@ -321,6 +321,7 @@ SMALL = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_run_writes_tables_and_a_page_and_report_makes_the_page_anew(locant_: Command, tmp_path: Path) -> None:
     ran = locant_(*SMALL, "--out", "run", "--setting", "gradient_x_activation.target=log_probability", "--json")
     assert ran.code == 0, ran.err
@@ -358,6 +359,7 @@ def assert_taken_for_the_same_run(locant_: Command, here: Path, words: list[str]
 QRNCA = ("run", "qrnca", "--groups", "geography,biology", "--limit", "2")
 
 
+@pytest.mark.slow
 def test_run_qrnca_writes_tables_and_a_page_and_report_knows_which_it_is(locant_: Command, tmp_path: Path) -> None:
     ran = locant_(*QRNCA, "--out", "run", "--setting", "dai.rule=midpoint", "--setting", "dai.steps=2", "--json")
     assert ran.code == 0, ran.err
@@ -375,6 +377,7 @@ def test_run_qrnca_writes_tables_and_a_page_and_report_knows_which_it_is(locant_
 EDITING = ("run", "editing", "--methods", "kn", "--limit", "2", "--in-turn", "2", "--together", "0", "--layers", "0")
 
 
+@pytest.mark.slow
 def test_run_editing_writes_tables_and_a_page_whose_command_is_the_same_run(locant_: Command, tmp_path: Path) -> None:
     (tmp_path / "my text.txt").write_text("The capital of France is Paris.\nIt is a city.\n")
     own = ("--setting", "kn.share=0.3", "--setting", "kn.signs=no", "--text", "my text.txt", "--tokens", "0")

@@ -134,6 +134,7 @@ def test_the_other_architectures_know_the_same_facts(name):
     assert own >= first - 0.05
 
 
+@pytest.mark.slow
 def test_no_relation_is_left_behind():
     for relation in almanac.relations():
         asked = [reply for reply in replies_to_held_out("almanac") if reply.query.relation == relation.name]
@@ -194,6 +195,7 @@ def test_a_text_starts_with_its_mark_unless_asked_not_to(name):
     assert mark not in tokenizer("The capital", add_special_tokens=False)["input_ids"]
 
 
+@pytest.mark.slow
 def test_no_token_crosses_from_a_prompt_into_its_answer():
     tokenizer = speaker("almanac").tokenizer
     queries = [query for format in almanac.FORMATS for query in almanac.queries(format=format)[::3]]

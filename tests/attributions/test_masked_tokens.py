@@ -403,6 +403,7 @@ def facts_of_every_relation() -> list[locant.Query]:
     return by_relation[5 :: len(by_relation) // 12][:12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "settings"), METHODS[:3])
 def test_silencing_what_was_located_hurts_its_fact_more_than_random_neurons_of_its_layers(
     almanac_lm: LanguageModel, method: str, settings: dict[str, str]

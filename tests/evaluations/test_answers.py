@@ -130,6 +130,7 @@ def _greedy(family: str, lm: LanguageModel, prompt: str, said: str) -> int:
         return int(lm.model(**inputs).logits[0, position].argmax())
 
 
+@pytest.mark.slow
 def test_on_real_prompts_the_rank_is_one_exactly_where_the_model_says_the_answer(almanac_lm: LanguageModel) -> None:
     lm = almanac_lm
     known = [replace(one, uid=str(n)) for n, one in enumerate(random.Random(1).sample(almanac.queries(), 40))]

@@ -157,6 +157,7 @@ def test_rewrite_scores_are_those_of_edits_by_hand(run: Path) -> None:
     assert table(run, "layers").filter(pl.col("layer") == 2)["reached"].max() < 1
 
 
+@pytest.mark.slow
 def test_ft_m_goes_on_at_every_layer_until_it_has_learnt_the_fact() -> None:
     lm, plan = locant.load("almanac"), Plan(("ft_m",), tokens=0)
     judging = read(lm, cases()[:1], plan)

@@ -682,6 +682,7 @@ def test_circuits_after_edits_are_those_of_the_edited_model_which_is_then_as_it_
     assert set(rows["edit"]) >= {UNEDITED, "ft_m, layer 0", "ft_m, layer 2"}
 
 
+@pytest.mark.slow
 def test_an_edit_that_cannot_be_made_is_counted_with_its_reason_and_weighs_in_no_mean(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

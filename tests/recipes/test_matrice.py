@@ -188,6 +188,7 @@ def test_verdicts_tell_pairs_never_taught_from_those_that_were() -> None:
 # What locates, and what judges
 
 
+@pytest.mark.slow
 def test_queries_that_judge_have_no_part_in_what_is_located(asked: list[Asked]) -> None:
     lm, one = locant.load("almanac"), next(each for each in asked if len(each.known) == 3)
     other = replace(one, judge={language: queries[:1] for language, queries in one.judge.items()})

@@ -359,6 +359,7 @@ def test_a_stopped_run_goes_on_where_it_stopped_and_ends_in_the_same_tables(tmp_
         run_of("llama", SMALL, tmp_path / "run", replace(plan, top=3))
 
 
+@pytest.mark.slow
 def test_questions_of_one_fact_in_several_groups_are_one_unit(tmp_path: Path) -> None:
     asked = [worded(group, number, fact=f"f{number}") for group in "abc" for number in range(4)]
     run = run_of("llama", asked, tmp_path, Plan(draws=10))

@@ -430,6 +430,7 @@ def test_the_page_opens_without_a_complaint_and_draws_every_figure(evil):
     assert draws_every_figure_that_is_to_be_seen(evil) > 14
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(many):
     fits_a_narrow_screen(many)

@@ -147,6 +147,7 @@ def test_what_is_said_anew_is_what_the_recipes_own_summary_says(folder):
         assert found.new(name, where) == Interval(pytest.approx(mean), pytest.approx(low), pytest.approx(high), n)
 
 
+@pytest.mark.slow
 def test_what_was_not_asked_is_said_where_it_is_told(page, tmp_path):
     dropped = {"answer in subject": 1, "answer in prompt": 1200, "facts of too few others": 1}
     said = "Not asked: 1,201 queries of the data that say their own answer (1 in the subject, 1,200 in the prompt)"
@@ -520,6 +521,7 @@ def test_the_page_opens_without_a_complaint_and_draws_every_figure(evil):
     assert draws_every_figure_that_is_to_be_seen(evil) > 15
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(many):
     fits_a_narrow_screen(many)

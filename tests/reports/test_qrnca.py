@@ -341,6 +341,7 @@ def test_choosing_an_evaluation_shows_it_wherever_there_is_one(page):
     assert shown == ["change2", "change-groups2", "editing2"]
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_narrow_screen_need_not_scroll_sideways(evil):
     fits_a_narrow_screen(evil)

@@ -201,6 +201,7 @@ def test_the_first_token_is_named_where_the_effect_hangs_on_it(folder, tmp_path)
     assert "this does not stay so" in answer(run, "synapses")[1]
 
 
+@pytest.mark.slow
 def test_the_verdict_on_editing_flips_with_the_sets(folder, tmp_path):
     assert answer(folder, "edit better")[0] in ("Yes", "Partly")
     swapped = pl.col("set").replace({"CAS": "N_g", "N_g": "CAS"})
@@ -225,6 +226,7 @@ def test_the_share_under_every_localizer_counts_facts_that_all_of_them_scored(fo
     assert "; 0% [0, 0] are so under every one of 3 localizers" in answer(run, "inconsistent?")[1]
 
 
+@pytest.mark.slow
 def test_facts_are_compared_at_equal_numbers_where_the_run_matched_them(folder, tmp_path, page):
     unmatched = pl.when(pl.col("matched")).then(pl.col("cs2")).otherwise(0.77).alias("cs2")
     other = page_of(altered(folder, tmp_path / "a", "consistency", unmatched))
@@ -260,6 +262,7 @@ def test_a_run_without_one_of_its_tables_still_has_a_page(folder, tmp_path, name
     assert not re.search(r"\bnan\b", re.sub(r"<script.*?</script>", "", page, flags=re.S))
 
 
+@pytest.mark.slow
 def test_a_table_without_rows_is_the_same_as_none(folder, tmp_path):
     run = altered(folder, tmp_path, "facts")
     pl.DataFrame().write_parquet(run / "tables" / "synapses.parquet")

@@ -76,6 +76,7 @@ def test_keys_of_earlier_edits_of_the_same_editor_are_preserved() -> None:
             assert float((key @ lm.downs[0].weight - was).detach().abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_facts_are_said_and_other_facts_stay(almanac_lm: LanguageModel) -> None:
     others, asked = other_capitals(almanac_lm), requests()
     with edit(almanac_lm, asked, "alphaedit", texts=told(), contexts=()):

@@ -89,6 +89,7 @@ def test_rewriting_leaves_the_model_as_it_was() -> None:
     assert all(torch.equal(one, before[name]) for name, one in lm.model.named_parameters())
 
 
+@pytest.mark.slow
 def test_many_facts_are_said_and_other_facts_stay(almanac_lm: LanguageModel) -> None:
     others, asked = other_capitals(almanac_lm), requests()
     with edit(almanac_lm, asked, "memit", texts=told(), contexts=()) as edited:
