@@ -420,6 +420,7 @@ def refused(ran: Ran, here: Path, *left: str) -> str:
         ((*PARIS, "--method", "magic"), "no method 'magic'; there are dai, exact"),
         ((*PARIS, "--rule", "simpson"), "no rule 'simpson'; there are riemann-left"),
         ((*PARIS, "--steps", "0"), "a rule needs at least 1 step, not 0"),
+        ((*PARIS, "--model", "almanach"), "no model 'almanach' (did you mean 'almanac'?): it is not"),
         ((*PARIS, "--dtype", "float7"), "no dtype 'float7'"),
         ((*PARIS, "--device", "cuda9"), "no device 'cuda9' here: give cpu, cuda"),
         ((*PARIS, "--top", "1000000"), "cannot take the top 1000000: there are 1 to "),

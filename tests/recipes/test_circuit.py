@@ -267,6 +267,7 @@ def test_a_counterfactual_is_the_same_in_every_process() -> None:
         ((FRANCE, "--counterfactual", "The capital of the United Kingdom is"), "both need as many"),
         ((FRANCE, "--ablation", "magic"), "no ablation 'magic'"),
         (("Zyxw is", "--answer", "Paris"), "no counterfactual was found"),
+        ((FRANCE, "--subject", "Frence"), "the subject 'Frence' is not in the prompt"),
         ((FRANCE, "--choose", "magic"), "no rule for circuits 'magic'"),
         (
             ("Zyxw is", "--answer", "Paris", "--spans"),

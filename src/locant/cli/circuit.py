@@ -93,6 +93,8 @@ def circuit(
         graph_of(lm, split=not merged)  # refuses a model that has none before anything is asked of it
     with working("tracing"):
         expected = answer or lm.first_word(prompt, language)
+        if subject not in prompt:
+            raise LocantError(f"the subject {subject!r} is not in the prompt {prompt!r}")
         named = subject or subject_in(prompt, language)
         asked = query(prompt, expected, subject=named, relation=relation, language=language)
         against = None
@@ -143,8 +145,8 @@ def _print(traced: Traced, verdict: str, asked: int | None, place: Path) -> None
         )
     more = f" (at most {asked} were asked for; dead ends are left out)" if asked and len(made) < asked else ""
     out.print(
-        f"\n{len(made)} of {int(made.graph.edges.sum()):,} edges between {len(made.nodes)} nodes{more}: faithfulness "
-        f"{traced.faithfulness.share:.2f} by {_measure(traced)}\n",
+        f"\n{len(made):,} of {int(made.graph.edges.sum()):,} edges between {len(made.nodes)} nodes{more}: "
+        f"faithfulness {traced.faithfulness.share:.2f} by {_measure(traced)}\n",
         highlight=False,
     )
     kept = Table("edges kept", "P(answer)", "rank", box=None, pad_edge=False)
@@ -159,7 +161,9 @@ def _print(traced: Traced, verdict: str, asked: int | None, place: Path) -> None
             kept.add_row(name, f"{one.probability:.3g}", f"{one.rank:,}")
     if standings.random:
         mean = sum(one.probability for one in standings.random) / len(standings.random)
+        best = max(standings.random, key=lambda one: one.probability)
         kept.add_row(f"random, as many, mean of {len(standings.random)}", f"{mean:.3g}", "")
+        kept.add_row(f"random, best of {len(standings.random)}", f"{best.probability:.3g}", f"{best.rank:,}")
     out.print(kept)
     out.print(f"\n[bold]{plain(verdict)}[/]", soft_wrap=True)
     if (

@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from locant.errors import LocantError, SelfCheckFailed
+from locant.errors import LocantError, SelfCheckFailed, nearest
 from locant.models import hooks
 from locant.models.architectures import Architecture, architecture_of
 from locant.models.attention import maskable_attention
@@ -139,7 +139,7 @@ def _why_not(name: str, error: Exception) -> str:
         return f"the folder {name!r} does not hold a model that can be read: {first}"
     embedded = ", ".join(EMBEDDED)
     return (
-        f"no model {name!r}: it is not an embedded model ({embedded}), not a folder here, "
+        f"no model {name!r}{nearest(name, EMBEDDED)}: it is not an embedded model ({embedded}), not a folder here, "
         f"and the Hub did not give it ({first})"
     )
 
