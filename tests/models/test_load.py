@@ -147,7 +147,8 @@ def test_a_first_word_is_the_models_first_answer_or_is_refused(name: str) -> Non
 def test_a_name_that_is_nowhere_is_refused_in_one_sentence(name: str) -> None:
     said = sentence(lambda: locant.load(name))
     embedded = "it is not an embedded model (almanac, almanac-gpt2, almanac-bert), not a folder here"
-    assert said.startswith(f"no model {name!r}: {embedded}, and the Hub")
+    near = " (did you mean 'almanac'?)" if name == "almanack" else ""
+    assert said.startswith(f"no model {name!r}{near}: {embedded}, and the Hub")
 
 
 def test_a_folder_without_a_model_is_refused_by_its_name(tmp_path: Path) -> None:
