@@ -237,7 +237,7 @@ def test_a_page_says_how_its_circuit_was_made(almanac_lm: LanguageModel) -> None
     assert (made["rule"], made["choose"], made["ablation"]) == ("midpoint", "greedy", "zero")
     assert almanac_lm.first_word(str(made["other"])) == made["other_answer"] != "Paris"
     page = circuit_page(traced)
-    assert "as nothing" in page and "locant 1" in page and "midpoint" in page and "logits" in page
+    assert "nothing is brought" in page and "locant 1" in page and "midpoint" in page and "logits" in page
 
 
 @pytest.mark.slow
